@@ -1,0 +1,31 @@
+"""The names of all headers (gRPC metadata keys) that Weft reads or writes. A name stands nowhere else."""
+
+AUTHORIZATION = "authorization"
+"""The caller's token, `Bearer ...`. Ends at the gateway."""
+
+REQUEST_ID = "x-request-id"
+"""The caller's own id of a request; made by the gateway where there is none. On every answer."""
+
+PRIORITY = "x-weft-priority"
+"""What the caller wishes: `low`, `normal` or `high`."""
+
+MAX_TOKENS = "x-weft-max-tokens"
+"""Most tokens that the call may write."""
+
+CACHE_CONTROL = "cache-control"
+"""What the caller says of cached answers (RFC 9111)."""
+
+CONTEXT = "weft-context-bin"
+"""The signed context, from the gateway to the inner services and between them."""
+
+RESERVED_PREFIX = "weft-"
+"""Headers of Weft's own services. What a caller sends under it is dropped by the gateway."""
+
+TRACE_PARENT = "traceparent"
+"""W3C Trace Context."""
+
+TRACE_STATE = "tracestate"
+"""W3C Trace Context, vendors' part."""
+
+CALLER_HEADERS = frozenset({REQUEST_ID, PRIORITY, MAX_TOKENS, CACHE_CONTROL, TRACE_PARENT, TRACE_STATE})
+"""What a caller may send that reaches the inner services (the token does not)."""

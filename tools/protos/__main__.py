@@ -1,0 +1,21 @@
+"""`python -m tools.protos` rewrites all that is derived from the contracts; `--check` only tells what is stale."""
+
+import argparse
+import sys
+
+from tools.protos.generate import PROTO, STUBS, differences, replace
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.protos", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when something is stale")
+    if parser.parse_args().check:
+        stale = differences(PROTO, STUBS)
+        print("\n".join(stale) or "all that is derived from the contracts is fresh")
+        return 1 if stale else 0
+    replace(PROTO, STUBS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
