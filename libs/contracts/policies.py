@@ -1,4 +1,4 @@
-"""What each method needs, read from the contracts: their options, and one file for the contracts that are not Weft's own."""
+"""What each method needs: the options of Weft's contracts, and one file for the contracts that are not Weft's own."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Method:
 
 @cache
 def methods() -> Mapping[str, Method]:
-    """Every method of every contract by its path. Raises ValueError where a contract says nothing or contradicts itself."""
+    """Every method of every contract by its path. Raises ValueError where one says nothing or contradicts itself."""
     found = {method.path: method for method in (*_own_methods(), *_foreign_methods())}
     for method in found.values():
         _check(method)

@@ -1,4 +1,4 @@
-"""The ways in which a call can fail, without a word about gRPC: what the domain raises and one interceptor translates."""
+"""The ways in which a call can fail, without a word about gRPC: the domain raises them, one place translates them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class FieldViolation:
 
 
 class ServiceError(Exception):
-    """A failure that the caller is told of: `message` is for a developer to read, and says the remedy where there is one.
+    """A failure that the caller is told of. `message` is for a developer, and says the remedy where there is one.
 
     `retry_after_s`: seconds after which another attempt is worth it; None where waiting alone does not help.
     """

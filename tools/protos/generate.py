@@ -26,7 +26,7 @@ run()
 
 
 def generate(proto: Path, out: Path) -> None:
-    """Writes the Python stubs of every .proto file under `proto` to `out`. Raises RuntimeError when protoc refuses one."""
+    """Writes the stubs of every .proto file under `proto` to `out`. Raises RuntimeError when protoc refuses one."""
     sources = sorted(str(path.relative_to(proto)) for path in proto.rglob("*.proto"))
     well_known = resources.files("grpc_tools") / "_proto"
     with tempfile.TemporaryDirectory() as folder:
