@@ -3,17 +3,17 @@
 import argparse
 import sys
 
-from tools.protos.generate import PROTO, STUBS, differences, replace
+from tools.protos import derived
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.protos", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when something is stale")
     if parser.parse_args().check:
-        stale = differences(PROTO, STUBS)
+        stale = derived.stale()
         print("\n".join(stale) or "all that is derived from the contracts is fresh")
         return 1 if stale else 0
-    replace(PROTO, STUBS)
+    derived.rewrite()
     return 0
 
 
