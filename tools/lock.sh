@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Rewrites 3rdparty/*.lock after a change of 3rdparty/*.txt. Pins that still fit stay; `tools/lock.sh --upgrade` moves them.
-# The locks hold versions and hashes, no URLs, so that they serve any package index.
+# The locks hold versions and hashes, no addresses, so that they serve any package index.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-lock() { # PYTHON NAME ARGS...
+cd "$(dirname "$0")/../3rdparty"
+lock() { # PYTHON LOCK ARGS...
   uv pip compile -q --universal --python-version "$1" --generate-hashes --no-emit-index-url --no-annotate --no-header \
-    "3rdparty/$2.txt" -o "3rdparty/$2.lock" "${@:3}"
+    -o "$2.lock" "${@:3}"
 }
-lock 3.9 pants-launcher "$@"
-lock 3.11 default "$@"
-for tool in pytest mypy ruff black; do lock 3.11 "$tool" -c 3rdparty/default.lock "$@"; done
-for set in triton triton-models triton-graph; do lock 3.11 "$set" --no-deps "$@"; done
+# default: all that code and tests import. runtime: its part that runs, with the same pins.
+lock 3.11 default runtime.txt development.txt "$@"
+lock 3.11 runtime runtime.txt -c default.lock "$@"
+for tool in pytest mypy; do lock 3.11 "$tool" "$tool.txt" -c default.lock "$@"; done
+for tool in black buf ruff; do lock 3.11 "$tool" "$tool.txt" "$@"; done
+for set in triton triton-models triton-graph; do lock 3.11 "$set" "$set.txt" --no-deps "$@"; done
+lock 3.9 pants-launcher pants-launcher.txt "$@"
