@@ -1,4 +1,4 @@
-"""What is installed once for a user and shared by all stacks and tests: unpacked servers, environments, built models."""
+"""What is installed once for a user, for all stacks and tests: unpacked servers, environments, built models."""
 
 import contextlib
 import fcntl
@@ -21,6 +21,11 @@ def silent(step: str, done: float) -> None:
     """A `Progress` for those who do not want to know."""
 
 
+def part_of(progress: Progress, label: str, start: float, end: float) -> Progress:
+    """Reports a step that is one of several: named by `label`, its 0 to 1 being `start` to `end` of the whole."""
+    return lambda step, done: progress(f"{label}: {step}", start + (end - start) * done)
+
+
 def cache_root() -> Path:
     """`WEFT_CACHE`, or `weft` in the user's cache folder (`XDG_CACHE_HOME`, `~/.cache`)."""
     if chosen := os.environ.get("WEFT_CACHE"):
@@ -36,10 +41,10 @@ def ensure(
     also: str = "",
     progress: Progress = silent,
 ) -> Path:
-    """The folder `<name>-<hash>` in the cache, built now if it is not there; the hash is that of the key files and `also`.
+    """The folder `<name>-<hash>` in the cache, built now if it is not there; the hash is of the key files and `also`.
 
-    `build` fills an empty folder that takes its final name only when it is complete, so nobody ever sees half of it, and
-    what a killed build left is removed by the next one. One build of a name runs at a time; the others wait for it.
+    `build` fills an empty folder that takes its final name only when it is complete, so nobody ever sees half of it,
+    and what a killed build left is removed by the next one. One build of a name runs at a time; others wait for it.
     """
     root = cache_root()
     target = root / f"{name}-{_digest(key_files, also)}"

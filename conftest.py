@@ -1,0 +1,3 @@
+"""Fixtures for all tests: pytest takes plugins only from the root."""
+
+pytest_plugins = ["libs.testing.parts"]

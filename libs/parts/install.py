@@ -1,0 +1,98 @@
+"""Environments made from hash-locked files, with nothing but the running interpreter's own venv and pip."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from libs.parts.cache import Progress, silent
+
+REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
+
+
+_WHEEL = re.compile(
+    r"(?P<how>Downloading|Using cached|Processing) (?:\S*/)?"
+    r"(?P<name>[^-/\s]+)-(?P<version>[^-\s]+)-\S+\.whl(?P<size> \(.*\))?"
+)
+
+
+class SetupError(RuntimeError):
+    """A step of the set-up failed; the message says which, why, and what to do."""
+
+
+def lock_file(name: str) -> Path:
+    """The committed lock of that name."""
+    return REPOSITORY_ROOT / "3rdparty" / f"{name}.lock"
+
+
+def base_python() -> Path:
+    """The interpreter behind the running one: no shim, no virtual environment."""
+    return Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+
+
+def make_venv(folder: Path, progress: Progress = silent) -> Path:
+    """A new virtual environment with pip in it; answers its python."""
+    progress("making an environment", 0.0)
+    _run(
+        [str(base_python()), "-m", "venv", str(folder)],
+        "cannot make a virtual environment (on Debian and Ubuntu it needs python3-venv)",
+    )
+    return folder / "bin" / "python"
+
+
+def install(python: Path, lock: Path, *, target: Path | None = None, progress: Progress = silent) -> None:
+    """Installs exactly what a lock lists, hashes checked, into python's environment or, if given, into `target`.
+
+    The user's pip configuration (index, certificate, proxy) applies.
+    """
+    command = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--require-hashes", "-r", str(lock)]
+    command += ["--target", str(target)] if target else []
+    count = sum(1 for line in lock.read_text().splitlines() if "==" in line)
+    taken = 0
+
+    def on_line(line: str) -> None:
+        nonlocal taken
+        if wheel := _WHEEL.match(line):
+            what = f"{wheel['how'].lower()} {wheel['name']} {wheel['version']}{wheel['size'] or ''}"
+            progress(what, taken / (count + 1))
+            taken = min(taken + 1, count)
+        elif line.startswith("Installing "):
+            progress("unpacking", count / (count + 1))
+
+    _run(command, f"cannot install {lock.name} (pip's settings decide where from: `pip config list`)", on_line)
+
+
+def run_python(python: Path, script: Path, *arguments: Path, packages: Path) -> None:
+    """Runs a script with a folder of packages in reach."""
+    command = [str(python), str(script), *map(str, arguments)]
+    _run(command, f"{script.name} failed", environment={"PYTHONPATH": str(packages)})
+
+
+def _run(
+    command: list[str],
+    failure: str,
+    on_line: Callable[[str], None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    last: deque[str] = deque(maxlen=20)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**kept, **(environment or {})},
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            last.append(line.rstrip())
+            if on_line:
+                on_line(line.strip())
+    if process.returncode:
+        raise SetupError(f"{failure}\n" + "\n".join(last))
