@@ -29,3 +29,9 @@ TRACE_STATE = "tracestate"
 
 CALLER_HEADERS = frozenset({REQUEST_ID, PRIORITY, MAX_TOKENS, CACHE_CONTROL, TRACE_PARENT, TRACE_STATE})
 """What a caller may send that reaches the inner services (the token does not)."""
+
+STATUS_DETAILS = "grpc-status-details-bin"
+"""The google.rpc.Status of a failed call, in trailing metadata (gRPC's own)."""
+
+RETRY_PUSHBACK = "grpc-retry-pushback-ms"
+"""How long a retrying gRPC client waits before its next attempt, in trailing metadata (gRPC's own, gRFC A6)."""

@@ -86,6 +86,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. The request refers to a shared-memory region, which reaches across tenants. Metadata: none."""
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 29
     """RESOURCE_EXHAUSTED. The tenant has as many collections, or the collection as many documents, as it may. Metadata: limit."""
+    ERROR_REASON_SERVICE_UNKNOWN: _ErrorReason.ValueType  # 30
+    """NOT_FOUND. Health was asked of a service that is not here. Metadata: service."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call failed. It is the `reason` of the one google.rpc.ErrorInfo that every failed call carries,
@@ -152,6 +154,8 @@ ERROR_REASON_SHARED_MEMORY_REFUSED: ErrorReason.ValueType  # 28
 """PERMISSION_DENIED. The request refers to a shared-memory region, which reaches across tenants. Metadata: none."""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 29
 """RESOURCE_EXHAUSTED. The tenant has as many collections, or the collection as many documents, as it may. Metadata: limit."""
+ERROR_REASON_SERVICE_UNKNOWN: ErrorReason.ValueType  # 30
+"""NOT_FOUND. Health was asked of a service that is not here. Metadata: service."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

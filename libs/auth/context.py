@@ -1,0 +1,83 @@
+"""The signed context: for whom an inner service works, said by the gateway and believed by nobody without its signature."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass
+
+from libs.errors.errors import Reason, UnauthenticatedError
+
+PRIORITIES = ("low", "normal", "high")
+MAX_NAME_BYTES = 255
+MARGIN_S = 5.0
+"""A context is good for so long after its deadline: clocks differ, and what ends a call at its deadline is the deadline."""
+
+_VERSION = b"\x01"
+_NUMBERS = struct.Struct(">QB")
+_MAC_BYTES = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """Whose call this is. `deadline_s` is Unix time; `priority` is one of PRIORITIES; names have at most 255 bytes."""
+
+    tenant: str
+    principal: str
+    call_id: str
+    request_id: str
+    priority: str
+    deadline_s: float
+
+
+def seal(context: CallContext, key: bytes) -> bytes:
+    """The context with its signature, for the header `weft-context-bin`. Raises ValueError for what cannot be sealed.
+
+    Format: version (1 byte), deadline (Unix milliseconds, 8 bytes), priority (1 byte, its place in PRIORITIES), then tenant,
+    principal, call id and request id (a length byte and UTF-8 each), then HMAC-SHA256 of all that. Another set of fields is
+    another version.
+    """
+    parts = [_VERSION, _NUMBERS.pack(int(context.deadline_s * 1000), PRIORITIES.index(context.priority))]
+    for name in (context.tenant, context.principal, context.call_id, context.request_id):
+        data = name.encode()
+        if len(data) > MAX_NAME_BYTES:
+            raise ValueError(f"a name in a call context has at most {MAX_NAME_BYTES} bytes, not {len(data)}")
+        parts += (bytes((len(data),)), data)
+    payload = b"".join(parts)
+    return payload + _mac(payload, key)
+
+
+def unseal(data: bytes, key: bytes, now_s: float) -> CallContext:
+    """What `seal` was given. Raises UnauthenticatedError (CONTEXT_REFUSED) for anything else, and for a context out of date."""
+    payload, mac = data[:-_MAC_BYTES], data[-_MAC_BYTES:]
+    if not hmac.compare_digest(mac, _mac(payload, key)):
+        raise refused("its signature is not the gateway's")
+    if payload[:1] != _VERSION:
+        raise refused("its version is not known")
+    context = _parse(payload)
+    if now_s > context.deadline_s + MARGIN_S:
+        raise refused("it is out of date")
+    return context
+
+
+def refused(why: str) -> UnauthenticatedError:
+    """The error of a call whose context is missing or not to be believed."""
+    return UnauthenticatedError(
+        Reason.CONTEXT_REFUSED, f"the call has no valid signed context ({why}): call the gateway, not this service"
+    )
+
+
+def _mac(payload: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, payload, "sha256")
+
+
+def _parse(payload: bytes) -> CallContext:
+    deadline_ms, priority = _NUMBERS.unpack_from(payload, 1)
+    names, at = [], 1 + _NUMBERS.size
+    for _ in range(4):
+        end = at + 1 + payload[at]
+        names.append(payload[at + 1 : end].decode())
+        at = end
+    tenant, principal, call_id, request_id = names
+    return CallContext(tenant, principal, call_id, request_id, PRIORITIES[priority], deadline_ms / 1000)

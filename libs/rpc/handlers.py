@@ -1,0 +1,201 @@
+"""Handlers of raw bytes around servicers and pass-throughs: parse, validate, call, serialize, under a RunningCall."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+import grpc
+import protovalidate
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+
+from libs.contracts.policies import Method, methods
+from libs.errors import errors
+from libs.errors.errors import FieldViolation, Reason
+from libs.rpc.running import Context, Gate, RunningCall, unknown_method
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Parse = Callable[[bytes], Any]
+Dump = Callable[[Any], bytes]
+Passthrough = Callable[[Any, Context], Any]
+"""A method over raw bytes: `async def (bytes, context) -> bytes`, or an async generator of bytes where the server streams. The
+first argument is an async iterator of bytes where the client streams. An AioRpcError that it raises is relayed as it is:
+code, details and trailing metadata."""
+
+_MAX_VIOLATIONS = 20
+
+
+class Routes(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """All methods of a server by their path, and an honest answer for every other path.
+
+    Generated `add_XServicer_to_server` functions take it for a server: it keeps the methods that they register, wrapped.
+    """
+
+    def __init__(self, gate: Gate, limit_bytes: int) -> None:
+        self._gate = gate
+        self._limit_bytes = limit_bytes
+        self._handlers: dict[str, Handler] = {}
+
+    @property
+    def services(self) -> set[str]:
+        """Full names of the services that have a method here."""
+        return {path.split("/")[1] for path in self._handlers}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        """The handler of a path; never None: gRPC's own answer to an unknown path has no ErrorInfo."""
+        path = handler_call_details.method
+        return self._handlers.get(path) or self._unknown(path)
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Generated code registers everything twice: the other method has all."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Takes a servicer's methods. Raises ValueError where one has no policy, or its contract's rules do not compile."""
+        descriptor = descriptor_pool.Default().FindServiceByName(service)
+        for name, handler in handlers.items():
+            request = message_factory.GetMessageClass(descriptor.methods_by_name[name].input_type)
+            self._add(
+                policy_of(f"/{service}/{name}"), behaviour_of(handler), _parser(request), _dump, self._limit_bytes
+            )
+
+    def add_passthrough(self, path: str, behaviour: Passthrough, limit_bytes: int) -> None:
+        """Serves `path`, a method of a known contract, with bytes. Raises ValueError where it has no policy."""
+        self._add(policy_of(path), behaviour, None, None, limit_bytes)
+
+    def _add(
+        self, method: Method, behaviour: Callable[..., Any], parse: Parse | None, dump: Dump | None, limit_bytes: int
+    ) -> None:
+        wrapper = _Wrapper(self._gate, method, behaviour, parse, dump, limit_bytes)
+        self._handlers[method.path] = wrapper.handler()
+
+    def _unknown(self, path: str) -> Handler:
+        async def refuse(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            async with RunningCall(self._gate, path, None, context):
+                raise unknown_method(path)
+            yield b""
+
+        return grpc.stream_stream_rpc_method_handler(refuse)  # type: ignore[arg-type]
+
+
+class _Wrapper:
+    """One method, wrapped. `parse` and `dump` are None where bytes go through as they are."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        method: Method,
+        behaviour: Callable[..., Any],
+        parse: Parse | None,
+        dump: Dump | None,
+        limit_bytes: int,
+    ) -> None:
+        self._gate = gate
+        self._method = method
+        self._behaviour = behaviour
+        self._parse = parse
+        self._dump = dump
+        self._limit_bytes = limit_bytes
+
+    def handler(self) -> Handler:
+        """For gRPC, which is told of no (de)serializer: its own answers to a bad body are UNKNOWN and the exception's text."""
+        method = self._method
+        respond: Any = self._stream if method.server_streaming else self._unary
+        if method.client_streaming:
+            streaming = grpc.stream_stream_rpc_method_handler, grpc.stream_unary_rpc_method_handler
+            return streaming[not method.server_streaming](respond)
+        single = grpc.unary_stream_rpc_method_handler, grpc.unary_unary_rpc_method_handler
+        return single[not method.server_streaming](respond)
+
+    async def _unary(self, body: Any, context: Context) -> bytes:
+        async with self._running(context) as call:
+            await call.admit()
+            response = await self._behaviour(self._request(body), context)
+            data: bytes = response if self._dump is None else self._dump(response)
+            await call.send_headers()
+            return data
+        raise AssertionError("a call that failed has been aborted")
+
+    async def _stream(self, body: Any, context: Context) -> AsyncIterator[bytes]:
+        async with self._running(context) as call:
+            await call.admit()
+            dump = self._dump
+            async with aclosing(self._behaviour(self._request(body), context)) as responses:
+                async for response in responses:
+                    await call.send_headers()
+                    yield response if dump is None else dump(response)
+            await call.send_headers()
+
+    def _running(self, context: Context) -> RunningCall:
+        return RunningCall(self._gate, self._method.path, self._method, context, relay=self._parse is None)
+
+    def _request(self, body: Any) -> Any:
+        return self._requests(body) if self._method.client_streaming else self._message(body)
+
+    async def _requests(self, bodies: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for body in bodies:
+            yield self._message(body)
+
+    def _message(self, body: bytes) -> Any:
+        if len(body) > self._limit_bytes:
+            raise errors.ResourceExhaustedError(
+                Reason.MESSAGE_TOO_LARGE,
+                f"the message has {len(body)} bytes; at most {self._limit_bytes} are taken",
+                metadata={"limit_bytes": str(self._limit_bytes)},
+            )
+        return body if self._parse is None else self._parse(body)
+
+
+def policy_of(path: str) -> Method:
+    """The policy of a method that is to be served. Raises ValueError where it has none."""
+    method = methods().get(path)
+    if method is None:
+        raise ValueError(f"{path} is in no contract and has no policy")
+    return method
+
+
+def behaviour_of(handler: Handler) -> Callable[..., Any]:
+    """The servicer's method in a handler that generated code made."""
+    return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream  # type: ignore[return-value]
+
+
+def _dump(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _parser(request: type[Message]) -> Parse:
+    """Bytes to a valid `request`. Compiles its rules now, so that a broken contract stops the start, not a call."""
+    validator = protovalidate.Validator()
+    validator.collect_violations(request())
+    full_name = request.DESCRIPTOR.full_name
+
+    def parse(body: bytes) -> Message:
+        try:
+            message = request.FromString(body)
+        except DecodeError:
+            raise errors.InvalidArgumentError(
+                Reason.MESSAGE_MALFORMED, f"the body is not a {full_name}", metadata={"message": full_name}
+            ) from None
+        violations = validator.collect_violations(message)
+        if violations:
+            raise _invalid([_violation(violation) for violation in violations])
+        return message
+
+    return parse
+
+
+def _invalid(violations: list[FieldViolation]) -> errors.InvalidArgumentError:
+    first, more = violations[0], len(violations) - 1
+    message = f"{first.field}: {first.description}" + (f" (and {more} more)" if more else "")
+    return errors.InvalidArgumentError(Reason.FIELD_INVALID, message, violations=violations[:_MAX_VIOLATIONS])
+
+
+def _violation(violation: protovalidate.Violation) -> FieldViolation:
+    proto = violation.proto
+    path = ""
+    for element in proto.field.elements if proto.field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        if element.subscript is not None:
+            path += f"[{element.subscript.value}]"
+    return FieldViolation(path, proto.message)

@@ -1,0 +1,135 @@
+"""One service's server: what it serves, how it starts, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
+from grpc_reflection.v1alpha.reflection import aio as reflection_aio
+
+from libs.auth.keys import read_context_key
+from libs.config.settings import ServiceSettings
+from libs.rpc.channel import MAX_MESSAGE_BYTES as TRANSPORT_LIMIT_BYTES
+from libs.rpc.guard import Guard, SignedContextGuard
+from libs.rpc.handlers import Passthrough, Routes
+from libs.rpc.health import Check, Health
+from libs.rpc.running import Gate
+from libs.telemetry import logs, traces
+
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", TRANSPORT_LIMIT_BYTES),
+    ("grpc.so_reuseport", 0),
+    # Clients with long streams ping; without this the server calls it "too many pings" and hangs up.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a service serves.
+
+    `servicers`: pairs of a generated `add_XServicer_to_server` and its servicer, whose methods are `async def` (async
+    generators where they stream). `passthrough`: methods over bytes, by path "/package.Service/Method". `checks`: by a
+    service's full name, what it cannot work without; each returns or raises. `reflected`: further services that
+    reflection lists. `guard`: who may call; None is the signed context.
+    """
+
+    servicers: Sequence[tuple[Callable[[Any, Any], None], object]] = ()
+    checks: Mapping[str, Sequence[Check]] = field(default_factory=dict)
+    passthrough: Mapping[str, Passthrough] = field(default_factory=dict)
+    reflected: Iterable[str] = ()
+    guard: Guard | None = None
+    max_message_bytes: int = 4 << 20
+    max_passthrough_bytes: int = TRANSPORT_LIMIT_BYTES
+    max_calls: int = 1000
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers. `address` is host:port."""
+
+    address: str
+    health: Health
+
+
+@asynccontextmanager
+async def running(component: Component, listen: str, key: bytes, grace_s: float = 0.0) -> AsyncIterator[Running]:
+    """Serves `component` at `listen` (port 0: any) while entered; then calls in flight have `grace_s` to end.
+
+    Raises OSError when the address cannot be had.
+    """
+    gate = Gate(component.guard or SignedContextGuard(key), component.max_calls)
+    routes = Routes(gate, component.max_message_bytes)
+    for add, servicer in component.servicers:
+        add(servicer, routes)
+    for path, behaviour in component.passthrough.items():
+        routes.add_passthrough(path, behaviour, component.max_passthrough_bytes)
+    health = Health(routes.services, component.checks)
+    names = {*routes.services, *component.reflected, "grpc.health.v1.Health", REFLECTION}
+    health_pb2_grpc.add_HealthServicer_to_server(health, routes)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection_aio.ReflectionServicer(names), routes)
+    server = grpc.aio.server(handlers=[routes], interceptors=traces.server_interceptors(), options=_OPTIONS)
+    address = _bind(server, listen)
+    await server.start()
+    polling = asyncio.create_task(health.poll())
+    try:
+        yield Running(address, health)
+    finally:
+        polling.cancel()
+        await server.stop(grace_s)
+        with suppress(asyncio.CancelledError):
+            await polling
+
+
+async def serve(
+    name: str, settings: ServiceSettings, build: Callable[[], AbstractAsyncContextManager[Component]]
+) -> None:
+    """Runs one service until SIGTERM or SIGINT.
+
+    Then: health says NOT_SERVING, `drain_s` passes so that callers see it, calls in flight have `grace_s` to end while no
+    new ones are taken, what `build` opened closes, telemetry is flushed.
+    """
+    logs.configure(name, settings.log_level)
+    traces.configure(name, settings.otlp_endpoint)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        key = read_context_key(settings.context_key_file)
+        async with (
+            build() as component,
+            running(component, settings.listen, key, settings.grace_s) as server,
+        ):
+            gc.collect()
+            gc.freeze()
+            logs.info("ready", address=server.address)
+            logs.flush()
+            await stop.wait()
+            logs.info("stopping", grace_s=settings.grace_s)
+            server.health.stop()
+            await asyncio.sleep(settings.drain_s)
+        logs.info("stopped")
+    finally:
+        traces.shutdown()
+        logs.flush()
+
+
+def _bind(server: grpc.aio.Server, listen: str) -> str:
+    host, _, _ = listen.rpartition(":")
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError:
+        raise OSError(f"cannot listen on {listen}: is the port taken?") from None
+    return f"{host}:{port}"

@@ -1,0 +1,24 @@
+"""Waiting for a condition, with a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], within_s: float = 10.0, every_s: float = 0.02) -> T:
+    """Returns the first true value of `condition()`. Raises AssertionError with the last value after `within_s`."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value  # type: ignore[return-value]
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"not true within {within_s} s; the last value was {value!r}")
+        await asyncio.sleep(every_s)

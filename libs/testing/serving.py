@@ -1,0 +1,68 @@
+"""Real in-process servers and callers for tests of servicers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+
+from libs.auth.context import CallContext, seal
+from libs.rpc.call import CallScope, new_request_id, running_scope
+from libs.rpc.channel import carrying
+from libs.rpc.server import Component, running
+
+KEY = bytes(range(32))
+"""The context key of all tests."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that answers at `address` and believes contexts sealed with `key`."""
+
+    address: str
+    key: bytes
+
+
+@asynccontextmanager
+async def serving(component: Component, *, key: bytes = KEY, grace_s: float = 0.0) -> AsyncIterator[Served]:
+    """Serves `component` on an ephemeral loopback port while entered."""
+    async with running(component, "127.0.0.1:0", key, grace_s) as server:
+        yield Served(server.address, key)
+
+
+@asynccontextmanager
+async def calling(
+    served: Served,
+    tenant: str = "acme",
+    *,
+    principal: str = "alice",
+    priority: str = "normal",
+    timeout_s: float = 30.0,
+    request_id: str | None = None,
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel whose calls come from the gateway, as it were: each has a fresh signed context of `tenant`."""
+
+    def scope() -> CallScope:
+        deadline_s = time.time() + timeout_s
+        context = CallContext(tenant, principal, new_request_id(), request_id or new_request_id(), priority, deadline_s)
+        return CallScope(context, seal(context, served.key), deadline_s)
+
+    async with carrying(served.address, scope) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def running_call(tenant: str = "acme", *, timeout_s: float = 30.0, key: bytes = KEY) -> AsyncIterator[CallScope]:
+    """The code inside runs as under a servicer's method: `current_call()` and `remaining_s()` answer."""
+    deadline_s = time.time() + timeout_s
+    context = CallContext(tenant, "alice", new_request_id(), new_request_id(), "normal", deadline_s)
+    scope = CallScope(context, seal(context, key), deadline_s)
+    token = running_scope.set(scope)
+    try:
+        yield scope
+    finally:
+        scope.close()
+        running_scope.reset(token)
