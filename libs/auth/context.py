@@ -1,4 +1,4 @@
-"""The signed context: for whom an inner service works, said by the gateway and believed by nobody without its signature."""
+"""The signed context: for whom an inner service works, said by the gateway, believed by its signature alone."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import hashlib
 import hmac
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from libs.errors.errors import Reason, UnauthenticatedError
 
 PRIORITIES = ("low", "normal", "high")
+KEY_BYTES = 32
 MAX_NAME_BYTES = 255
 MARGIN_S = 5.0
-"""A context is good for so long after its deadline: clocks differ, and what ends a call at its deadline is the deadline."""
+"""A context is good for so long after its deadline: clocks differ, and the deadline itself ends the call."""
 
 _VERSION = b"\x01"
 _NUMBERS = struct.Struct(">QB")
@@ -31,12 +33,29 @@ class CallContext:
     deadline_s: float
 
 
+class ContextKeyError(Exception):
+    """The key of the signed context cannot be used; the message names its file and the remedy."""
+
+
+def read_context_key(path: Path) -> bytes:
+    """The key in a file of 64 hex digits. Raises ContextKeyError."""
+    try:
+        key = bytes.fromhex(path.read_text().strip())
+    except (OSError, ValueError) as error:
+        raise ContextKeyError(
+            f"{path}: cannot be read as a key ({error}); it takes {2 * KEY_BYTES} hex digits"
+        ) from None
+    if len(key) != KEY_BYTES:
+        raise ContextKeyError(f"{path}: has {len(key)} bytes; the key of the signed context has {KEY_BYTES}, in hex")
+    return key
+
+
 def seal(context: CallContext, key: bytes) -> bytes:
     """The context with its signature, for the header `weft-context-bin`. Raises ValueError for what cannot be sealed.
 
-    Format: version (1 byte), deadline (Unix milliseconds, 8 bytes), priority (1 byte, its place in PRIORITIES), then tenant,
-    principal, call id and request id (a length byte and UTF-8 each), then HMAC-SHA256 of all that. Another set of fields is
-    another version.
+    Format: version (1 byte), deadline (Unix milliseconds, 8 bytes), priority (1 byte, its place in PRIORITIES), then
+    tenant, principal, call id and request id (a length byte and UTF-8 each), then HMAC-SHA256 of all that. Another set
+    of fields is another version.
     """
     parts = [_VERSION, _NUMBERS.pack(int(context.deadline_s * 1000), PRIORITIES.index(context.priority))]
     for name in (context.tenant, context.principal, context.call_id, context.request_id):
@@ -49,7 +68,7 @@ def seal(context: CallContext, key: bytes) -> bytes:
 
 
 def unseal(data: bytes, key: bytes, now_s: float) -> CallContext:
-    """What `seal` was given. Raises UnauthenticatedError (CONTEXT_REFUSED) for anything else, and for a context out of date."""
+    """What `seal` was given. Raises UnauthenticatedError (CONTEXT_REFUSED) for anything else, or out of date."""
     payload, mac = data[:-_MAC_BYTES], data[-_MAC_BYTES:]
     if not hmac.compare_digest(mac, _mac(payload, key)):
         raise refused("its signature is not the gateway's")

@@ -1,4 +1,4 @@
-"""Settings from the environment: one prefix a service, nothing unknown, nothing out of range, all problems told at once."""
+"""Settings from the environment: one prefix a service, nothing unknown, nothing out of range, all problems at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 
@@ -27,15 +27,20 @@ Address = Annotated[str, AfterValidator(_address)]
 """host:port, port 0 to 65535."""
 
 
+def settings_config(prefix: str) -> SettingsConfigDict:
+    """The configuration of a settings class whose variables begin with `prefix` ("WEFT_RAG_")."""
+    return SettingsConfigDict(
+        env_prefix=prefix, env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+
 class ServiceSettings(BaseSettings):
-    """What every service is told. A subclass sets `env_prefix` (`WEFT_RAG_`), `env_nested_delimiter="__"`, `frozen=True`."""
+    """What every service is told. A subclass sets `model_config = settings_config("WEFT_RAG_")`."""
 
     listen: Address = Field(description="where to listen, host:port; port 0 takes any")
     context_key_file: Path = Field(description="file with the key of the signed context (32 bytes in hex)")
     grace_s: float = Field(10, ge=0, le=600, description="seconds that calls in flight have to end at a stop")
-    drain_s: float = Field(
-        0.2, ge=0, le=60, description="seconds between NOT_SERVING and the stop, for callers to see it"
-    )
+    drain_s: float = Field(0.2, ge=0, le=60, description="seconds from NOT_SERVING to the stop, for callers to see it")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level of a log line")
     otlp_endpoint: Address | Literal[""] = Field("", description="OTLP collector (gRPC), host:port; empty: no traces")
 
@@ -61,7 +66,7 @@ def load(settings_class: type[T]) -> T:
 
 
 def read(settings_class: type[T]) -> T:
-    """The settings from the environment. Raises SettingsError with every problem: unknown names, missing and bad values."""
+    """The settings from the environment. Raises SettingsError with every problem: unknown, missing and bad values."""
     prefix = str(settings_class.model_config.get("env_prefix", ""))
     known = {f"{prefix}{name}".upper(): field for name, field in _fields(settings_class)}
     problems = [_unknown(name, known) for name in sorted(os.environ) if _is_ours(name, prefix) and name not in known]

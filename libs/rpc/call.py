@@ -20,7 +20,8 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 class CallScope:
     """What a call carries to the calls that it makes. They end with it: `close` cancels those that are still open.
 
-    `sealed` is the signed context as it goes on, `deadline_s` is Unix time, `onward` the headers of the calls made under it.
+    `sealed` is the signed context as it goes on, `deadline_s` is Unix time, `onward` are the headers of the calls made
+    under it.
     """
 
     __slots__ = ("_open", "context", "deadline_s", "onward", "sealed")
@@ -67,7 +68,7 @@ def remaining_s() -> float:
 
 
 def request_id_of(metadata: Metadata) -> str | None:
-    """The caller's own request id, 1 to 128 printable ASCII characters without spaces; None where it sent none that is."""
+    """The caller's own request id, 1 to 128 printable ASCII characters without spaces; None where it sent none such."""
     value = metadata.get(headers.REQUEST_ID)
     return value if isinstance(value, str) and _REQUEST_ID.fullmatch(value) else None
 

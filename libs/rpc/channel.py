@@ -28,9 +28,9 @@ ScopeSource = Callable[[], CallScope | None]
 
 
 def channel(address: str, options: Sequence[tuple[str, Any]] = ()) -> grpc.aio.Channel:
-    """A plain channel to `address` (host:port) whose calls carry the running call's signed context, request id and trace.
+    """A plain channel to `address` (host:port) whose calls carry on the running call: signed context, request id, trace.
 
-    They end no later than the running call's deadline, and are cancelled when it ends. Outside of a call nothing is added.
+    They end no later than its deadline, and are cancelled when it ends. Outside of a call nothing is added.
     A message has at most 64 MiB. No retries.
     """
     return carrying(address, lambda: running_scope.get(None), options)
@@ -43,7 +43,7 @@ def carrying(address: str, scope_of: ScopeSource, options: Sequence[tuple[str, A
 
 
 class _CarryingChannel(grpc.aio.Channel):
-    """Wraps the callables rather than intercepting calls: an interceptor makes every grpc.aio call a task of its own."""
+    """Wraps the callables rather than intercepting calls: an interceptor makes each grpc.aio call a task of its own."""
 
     def __init__(self, inner: grpc.aio.Channel, scope_of: ScopeSource) -> None:
         self._inner = inner

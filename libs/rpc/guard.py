@@ -21,8 +21,10 @@ class Admitted:
 
 
 class Guard(Protocol):
-    """Admits a call or raises a ServiceError. `deadline_s` (Unix time) is the caller's deadline, or the method's default
-    where it set none, cut to the method's maximum. Not asked for public methods."""
+    """Admits a call or raises a ServiceError. Not asked for public methods.
+
+    `deadline_s` (Unix time) is the caller's deadline, or the method's default where it set none, cut to its maximum.
+    """
 
     async def __call__(self, method: Method, metadata: Metadata, deadline_s: float) -> Admitted: ...
 

@@ -20,17 +20,17 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Parse = Callable[[bytes], Any]
 Dump = Callable[[Any], bytes]
 Passthrough = Callable[[Any, Context], Any]
-"""A method over raw bytes: `async def (bytes, context) -> bytes`, or an async generator of bytes where the server streams. The
-first argument is an async iterator of bytes where the client streams. An AioRpcError that it raises is relayed as it is:
-code, details and trailing metadata."""
+"""A method over raw bytes: `async def (bytes, context) -> bytes`, or an async generator of bytes where the server streams.
+The first argument is an async iterator of bytes where the client streams. An AioRpcError that it raises is relayed as
+it is: code, details and trailing metadata."""
 
 _MAX_VIOLATIONS = 20
 
 
-class Routes(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+class Routes(grpc.GenericRpcHandler):
     """All methods of a server by their path, and an honest answer for every other path.
 
-    Generated `add_XServicer_to_server` functions take it for a server: it keeps the methods that they register, wrapped.
+    Generated `add_XServicer_to_server` functions take it for a server: it keeps what they register, wrapped.
     """
 
     def __init__(self, gate: Gate, limit_bytes: int) -> None:
@@ -52,13 +52,15 @@ class Routes(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         """Generated code registers everything twice: the other method has all."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        """Takes a servicer's methods. Raises ValueError where one has no policy, or its contract's rules do not compile."""
+        """Takes a servicer's methods. Raises ValueError where one has no policy."""
         descriptor = descriptor_pool.Default().FindServiceByName(service)
         for name, handler in handlers.items():
             request = message_factory.GetMessageClass(descriptor.methods_by_name[name].input_type)
-            self._add(
-                policy_of(f"/{service}/{name}"), behaviour_of(handler), _parser(request), _dump, self._limit_bytes
-            )
+            self.add_typed(f"/{service}/{name}", behaviour_of(handler), request)
+
+    def add_typed(self, path: str, behaviour: Callable[..., Any], request: type[Message]) -> None:
+        """Serves `path` with messages, valid ones of type `request`. Raises ValueError where it has no policy."""
+        self._add(policy_of(path), behaviour, _parser(request), _dump, self._limit_bytes)
 
     def add_passthrough(self, path: str, behaviour: Passthrough, limit_bytes: int) -> None:
         """Serves `path`, a method of a known contract, with bytes. Raises ValueError where it has no policy."""
@@ -99,7 +101,7 @@ class _Wrapper:
         self._limit_bytes = limit_bytes
 
     def handler(self) -> Handler:
-        """For gRPC, which is told of no (de)serializer: its own answers to a bad body are UNKNOWN and the exception's text."""
+        """For gRPC, which is told of no (de)serializer: it answers a bad body with UNKNOWN and the exception's text."""
         method = self._method
         respond: Any = self._stream if method.server_streaming else self._unary
         if method.client_streaming:

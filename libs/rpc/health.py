@@ -1,4 +1,4 @@
-"""grpc.health.v1: the empty name is this process, a service's full name follows what the service cannot work without."""
+"""grpc.health.v1: the empty name is this process, a service's name follows what the service cannot work without."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def __init__(self, services: Iterable[str], checks: Mapping[str, Sequence[Check]]) -> None:
         self._checks = checks
-        self._states = {name: _NOT_SERVING if checks.get(name) else _SERVING for name in {*services, *checks, ""}}
+        self._states: dict[str, int] = {
+            name: _NOT_SERVING if checks.get(name) else _SERVING for name in {*services, *checks, ""}
+        }
         self._changed = asyncio.Event()
         self._stopping = False
 
@@ -75,7 +77,7 @@ class Health(health_pb2_grpc.HealthServicer):
             self._states[service] = _NOT_SERVING
         self._wake()
 
-    def _set(self, service: str, state: pb.HealthCheckResponse.ServingStatus.ValueType, why: str) -> None:
+    def _set(self, service: str, state: int, why: str) -> None:
         if self._stopping or self._states[service] == state:
             return
         self._states[service] = state

@@ -6,10 +6,12 @@ Import this before anything that imports grpc: gRPC reads its environment when i
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeVar
 
+from libs.auth.context import ContextKeyError
 from libs.config.settings import ServiceSettings, load
 
 if TYPE_CHECKING:
@@ -26,7 +28,11 @@ def run(name: str, settings_class: type[S], build: Callable[[S], AbstractAsyncCo
     """Runs one service on uvloop until SIGTERM. Exits with 2 and says why where the settings are wrong."""
     import uvloop
 
-    from libs.rpc.server import serve
+    from libs.rpc.server import ListenError, serve
 
     settings = load(settings_class)
-    uvloop.run(serve(name, settings, lambda: build(settings)))
+    try:
+        uvloop.run(serve(name, settings, lambda: build(settings)))
+    except (ContextKeyError, ListenError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(2)

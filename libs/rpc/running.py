@@ -36,9 +36,9 @@ class Gate:
 class RunningCall:
     """Context manager around a handler: `admit` first, `send_headers` before the first response message.
 
-    Leaving it ends the call: a ServiceError, a passed deadline and any other exception become the call's status; calls that
-    were made under it and are still open are cancelled; one line is logged. An error is sent without response headers
-    (a "trailers-only" answer), because gRPC clients never retry a call whose headers have come.
+    Leaving it ends the call: a ServiceError, a passed deadline and any other exception become the call's status; calls
+    that were made under it and are still open are cancelled; one line is logged. An error is sent without response
+    headers (a "trailers-only" answer), because gRPC clients never retry a call whose headers have come.
     """
 
     def __init__(self, gate: Gate, path: str, method: Method | None, context: Context, *, relay: bool = False) -> None:
@@ -196,7 +196,7 @@ def unknown_method(path: str) -> ServiceError:
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that a group of concurrent ones stands for: the first ServiceError, else the first of all."""
-    found = group.subgroup(ServiceError) or group
+    found: BaseException = group.subgroup(ServiceError) or group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found

@@ -14,8 +14,9 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection_aio
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
-from libs.auth.keys import read_context_key
+from libs.auth.context import read_context_key
 from libs.config.settings import ServiceSettings
 from libs.rpc.channel import MAX_MESSAGE_BYTES as TRANSPORT_LIMIT_BYTES
 from libs.rpc.guard import Guard, SignedContextGuard
@@ -24,7 +25,7 @@ from libs.rpc.health import Check, Health
 from libs.rpc.running import Gate
 from libs.telemetry import logs, traces
 
-REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+REFLECTION = "grpc.reflection.v1.ServerReflection"
 
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", TRANSPORT_LIMIT_BYTES),
@@ -33,6 +34,10 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+
+
+class ListenError(Exception):
+    """The address to listen on cannot be had; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Running:
 async def running(component: Component, listen: str, key: bytes, grace_s: float = 0.0) -> AsyncIterator[Running]:
     """Serves `component` at `listen` (port 0: any) while entered; then calls in flight have `grace_s` to end.
 
-    Raises OSError when the address cannot be had.
+    Raises ListenError when the address cannot be had.
     """
     gate = Gate(component.guard or SignedContextGuard(key), component.max_calls)
     routes = Routes(gate, component.max_message_bytes)
@@ -76,9 +81,14 @@ async def running(component: Component, listen: str, key: bytes, grace_s: float 
     for path, behaviour in component.passthrough.items():
         routes.add_passthrough(path, behaviour, component.max_passthrough_bytes)
     health = Health(routes.services, component.checks)
-    names = {*routes.services, *component.reflected, "grpc.health.v1.Health", REFLECTION}
-    health_pb2_grpc.add_HealthServicer_to_server(health, routes)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection_aio.ReflectionServicer(names), routes)
+    names = {
+        *routes.services,
+        *component.reflected,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    health_pb2_grpc.add_HealthServicer_to_server(health, routes)  # type: ignore[arg-type]
+    _add_reflection(names, routes)
     server = grpc.aio.server(handlers=[routes], interceptors=traces.server_interceptors(), options=_OPTIONS)
     address = _bind(server, listen)
     await server.start()
@@ -97,8 +107,8 @@ async def serve(
 ) -> None:
     """Runs one service until SIGTERM or SIGINT.
 
-    Then: health says NOT_SERVING, `drain_s` passes so that callers see it, calls in flight have `grace_s` to end while no
-    new ones are taken, what `build` opened closes, telemetry is flushed.
+    Then: health says NOT_SERVING, `drain_s` passes so that callers see it, calls in flight have `grace_s` to end while
+    no new ones are taken, what `build` opened closes, telemetry is flushed.
     """
     logs.configure(name, settings.log_level)
     traces.configure(name, settings.otlp_endpoint)
@@ -126,10 +136,17 @@ async def serve(
         logs.flush()
 
 
+def _add_reflection(services: Iterable[str], routes: Routes) -> None:
+    """Under both names: clients ask for v1 first; its messages are those of v1alpha, which is all that grpcio has."""
+    servicer = reflection_aio.ReflectionServicer(services)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, routes)  # type: ignore[no-untyped-call]
+    routes.add_typed(f"/{REFLECTION}/ServerReflectionInfo", servicer.ServerReflectionInfo, ServerReflectionRequest)
+
+
 def _bind(server: grpc.aio.Server, listen: str) -> str:
     host, _, _ = listen.rpartition(":")
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:
-        raise OSError(f"cannot listen on {listen}: is the port taken?") from None
+        raise ListenError(f"cannot listen on {listen}: is the port taken? LISTEN sets another") from None
     return f"{host}:{port}"

@@ -30,7 +30,7 @@ def grpc_code(error: ServiceError) -> grpc.StatusCode:
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:
-    """The error as a google.rpc.Status: one ErrorInfo, BadRequest for field violations, RetryInfo where waiting helps."""
+    """The error as a google.rpc.Status: ErrorInfo, BadRequest for field violations, RetryInfo where waiting helps."""
     info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=error.metadata)
     status = status_pb2.Status(code=error.kind.value, message=error.message)
     status.details.add().Pack(info)
@@ -63,8 +63,8 @@ def to_service_error(error: grpc.aio.AioRpcError, dependency: str) -> ServiceErr
     """What a failed call to `dependency` means for the call that made it.
 
     A Weft service's error keeps its kind, reason, metadata, violations and retry delay. Of others: UNAVAILABLE and
-    RESOURCE_EXHAUSTED become UnavailableError (DEPENDENCY_UNAVAILABLE), DEADLINE_EXCEEDED and CANCELLED keep their meaning,
-    and the rest is INTERNAL: what a foreign server says of our request is our fault, not the caller's.
+    RESOURCE_EXHAUSTED become UnavailableError (DEPENDENCY_UNAVAILABLE), DEADLINE_EXCEEDED and CANCELLED keep their
+    meaning, and the rest is INTERNAL: what a foreign server says of our request is our fault, not the caller's.
     """
     ours = service_error_of(error)
     if ours is not None:

@@ -1,7 +1,7 @@
 """JSON lines on stdout: one object a line, written soon but not one system call each.
 
-A line has `time`, `level`, `service`, `event`, then the ids of the running call where there is one, then what the event has to
-say. Never secrets, tokens or message bodies.
+A line has `time`, `level`, `service`, `event`, then the ids of the running call where there is one, then what the event
+has to say. Never secrets, tokens or message bodies.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ call_fields: ContextVar[Mapping[str, str]] = ContextVar("call_fields")
 
 
 class Writer:
-    """Collects lines and writes them together, at the latest FLUSH_AFTER_S after the first; at once outside of a loop."""
+    """Collects lines and writes them together, FLUSH_AFTER_S after the first; at once outside of a loop."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -74,7 +74,7 @@ _output = _Output()
 
 
 def configure(service: str, level: str = "info", descriptor: int | None = None) -> None:
-    """Sends lines of `level` and above to stdout, or to `descriptor`, and the standard library's log records with them."""
+    """Sends lines of `level` and above to stdout, or to `descriptor`, and with them the standard library's records."""
     _output.writer = Writer(sys.stdout.fileno() if descriptor is None else descriptor)
     _output.service = service
     _output.level = logging.getLevelNamesMapping()[level.upper()]

@@ -38,7 +38,7 @@ def server_interceptors() -> list[Any]:
         return []
     from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
-    return [aio_server_interceptor(tracer_provider=_State.provider)]
+    return [aio_server_interceptor(tracer_provider=_State.provider)]  # type: ignore[no-untyped-call]
 
 
 def client_interceptors() -> list[Any]:
@@ -47,7 +47,7 @@ def client_interceptors() -> list[Any]:
         return []
     from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
-    return list(aio_client_interceptors(tracer_provider=_State.provider))
+    return list(aio_client_interceptors(tracer_provider=_State.provider))  # type: ignore[no-untyped-call]
 
 
 def annotate(fields: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], within_s: float 
         if inspect.isawaitable(value):
             value = await value
         if value:
-            return value  # type: ignore[return-value]
+            return value
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"not true within {within_s} s; the last value was {value!r}")
         await asyncio.sleep(every_s)
