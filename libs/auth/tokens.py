@@ -83,7 +83,7 @@ def sign_token(
 class TokenVerifier:
     """Tells whose a token is. Reads `jwks_file` again when it changes; a spoilt file changes nothing, and is logged.
 
-    A verified token is remembered by its hash (up to 4,096 of them, the least used go) until it expires or the keys change.
+    A verified token is remembered by its hash (4,096 of them, the least used go) until it expires or the keys change.
     """
 
     def __init__(self, jwks_file: Path, issuer: str, audience: str) -> None:
@@ -179,7 +179,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     subject, tenant, scope = claims.get("sub"), claims.get("tenant"), claims.get("scope")
     if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
         raise ValueError(
-            "the claim tenant must be 1 to 63 letters and digits, with single dots, and hyphens and underscores, between"
+            "the claim tenant must be 1 to 63 letters and digits, single dots, hyphens and underscores between"
         )
     if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject) or len(subject.encode(errors="replace")) > 255:
         raise ValueError("the claim sub must be 1 to 200 printable characters, in at most 255 bytes")

@@ -28,7 +28,7 @@ ScopeSource = Callable[[], CallScope | None]
 
 
 def channel(address: str, options: Sequence[tuple[str, Any]] = ()) -> grpc.aio.Channel:
-    """A plain channel to `address` (host:port) whose calls carry on the running call: signed context, request id, trace.
+    """A plain channel to `address` (host:port) whose calls carry the running call's signed context, request id, trace.
 
     They end no later than its deadline, and are cancelled when it ends. Outside of a call nothing is added.
     A message has at most 64 MiB. No retries.

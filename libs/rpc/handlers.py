@@ -20,9 +20,9 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Parse = Callable[[bytes], Any]
 Dump = Callable[[Any], bytes]
 Passthrough = Callable[[Any, Context], Any]
-"""A method over raw bytes: `async def (bytes, context) -> bytes`, or an async generator of bytes where the server streams.
-The first argument is an async iterator of bytes where the client streams. An AioRpcError that it raises is relayed as
-it is: code, details and trailing metadata."""
+"""A method over raw bytes: `async def (bytes, context) -> bytes`, or an async generator of bytes where the server
+streams. The first argument is an async iterator of bytes where the client streams. An AioRpcError that it raises is
+relayed as it is: code, details and trailing metadata."""
 
 _MAX_VIOLATIONS = 20
 
@@ -78,7 +78,7 @@ class Routes(grpc.GenericRpcHandler):
                 raise unknown_method(path)
             yield b""
 
-        return grpc.stream_stream_rpc_method_handler(refuse)  # type: ignore[arg-type]
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 class _Wrapper:

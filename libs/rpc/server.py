@@ -81,14 +81,8 @@ async def running(component: Component, listen: str, key: bytes, grace_s: float 
     for path, behaviour in component.passthrough.items():
         routes.add_passthrough(path, behaviour, component.max_passthrough_bytes)
     health = Health(routes.services, component.checks)
-    names = {
-        *routes.services,
-        *component.reflected,
-        "grpc.health.v1.Health",
-        "grpc.reflection.v1alpha.ServerReflection",
-    }
     health_pb2_grpc.add_HealthServicer_to_server(health, routes)  # type: ignore[arg-type]
-    _add_reflection(names, routes)
+    _add_reflection({*routes.services, *component.reflected}, routes)
     server = grpc.aio.server(handlers=[routes], interceptors=traces.server_interceptors(), options=_OPTIONS)
     address = _bind(server, listen)
     await server.start()
