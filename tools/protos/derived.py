@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tools.protos.generate import PROTO, ROOT, STUBS, differences, replace
 from tools.protos.reference import PAGE, reference
+from tools.protos.service_config import CONFIG, service_config
 
-TEXTS: Mapping[Path, Callable[[Path], str]] = {PAGE: reference}
+TEXTS: Mapping[Path, Callable[[Path], str]] = {PAGE: reference, CONFIG: service_config}
 """What each derived file holds, made from the folder of contracts."""
 
 
