@@ -38,7 +38,7 @@ class Keys:
 
 
 def create_keys(folder: Path) -> Keys:
-    """The keys in a folder that only its owner can enter; those that are there stay. `KeyFileError` for a spoilt one."""
+    """Makes the keys that are missing, in a folder that only its owner can enter. A spoilt one is a `KeyFileError`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     signing, context, jwks = folder / "signing.pem", folder / "context.key", folder / "jwks.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes | str, mode: int = 0o600) -> None:
-    """Replaces a file atomically, with these permissions: a reader sees the old content or the new, also after a kill."""
+    """Replaces a file atomically, with these permissions: it has its old content or the new, also after a kill."""
     data = content.encode() if isinstance(content, str) else content
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -1,0 +1,71 @@
+"""Behind `weft status`."""
+
+import json
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tools.stack.part import load_declaration
+from tools.stack.snapshot import read_snapshot
+from tools.stack.status import PartStatus, StackStatus, look
+
+COLOURS = {"ready": "green", "failed": "red", "unhealthy": "red", "restarting": "yellow", "stopped": "dim"}
+NOTHING = StackStatus(False, "stopped", "", None, 0, ())
+MIB = 1024 * 1024
+
+
+def run_status(state: Path, *, as_json: bool) -> int:
+    """Answers the exit code: 0 if the stack is ready."""
+    snapshot = read_snapshot(state)
+    status = look(snapshot, load_declaration(snapshot.declaration).parts) if snapshot else NOTHING
+    if as_json:
+        print(json.dumps(status.as_json(), indent=2))
+    elif not snapshot:
+        print(f"No stack has been started on {state}: weft up")
+    else:
+        _show(status, state)
+    return 0 if status.ready else 1
+
+
+def _show(status: StackStatus, state: Path) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("PART", "STATE", "ADDRESS"):
+        table.add_column(name, no_wrap=True)
+    for name in ("PID", "MEMORY", "UP SINCE", "RESTARTS"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for part in status.parts:
+        since = time.strftime("%F %T", time.localtime(part.since)) if part.pid else ""
+        cells = [part.address, str(part.pid or ""), _mib(part.memory_bytes), since, str(part.restarts)]
+        table.add_row(part.name, Text(part.state, COLOURS.get(part.state, "")), *cells)
+    if status.supervisor_pid:
+        table.add_row("supervisor", "", "", str(status.supervisor_pid), _mib(status.supervisor_memory_bytes), "", "")
+        table.add_row(
+            "total", Text("ready" if status.ready else status.phase, "bold"), "", "", _mib(status.memory_bytes)
+        )
+    console = Console(soft_wrap=True)
+    console.print(table)
+    for part in status.parts:
+        if part.detail:
+            console.print(Text(f"{part.name}: {_last(part)}"))
+    if status.supervisor_pid:
+        console.print(
+            "[dim]MEMORY is the proportional set size: pages that processes share are counted once in all.[/dim]"
+        )
+    else:
+        console.print(f"The stack on {state} is stopped: weft up")
+
+
+def _last(part: PartStatus) -> str:
+    first_line = part.detail.splitlines()[0]
+    return (
+        first_line
+        if part.state in ("failed", "unhealthy", "restarting")
+        else f"before its last restart it {first_line}"
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:,.1f} MiB" if size else ""

@@ -1,0 +1,35 @@
+"""A stack's supervisor, as `tools.stack.launch` starts it under a guardian. Its leash is its standard input."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tools.stack.leash import Leash
+from tools.stack.part import Stack, load_declaration
+from tools.stack.snapshot import PartSnapshot, Snapshot, process_start, write_snapshot
+from tools.stack.supervisor import Board, Supervisor
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.stack", description=__doc__)
+    parser.add_argument("state", type=Path)
+    parser.add_argument("declaration", help="the module that declares the parts")
+    parser.add_argument("ports", nargs="+", metavar="PART=PORT")
+    arguments = parser.parse_args()
+    leash = Leash(sys.stdin.fileno())
+    ports = {name: int(port) for name, port in (pair.split("=") for pair in arguments.ports)}
+    stack = Stack(arguments.state, ports)
+    declaration = load_declaration(arguments.declaration)
+    parts = tuple(PartSnapshot(part.name, stack.address(part.name)) for part in declaration.parts)
+    snapshot = Snapshot(os.getpid(), process_start(os.getpid()), arguments.declaration, parts=parts)
+    write_snapshot(stack.state, snapshot)
+    supervisor = Supervisor(stack, declaration.parts, Board(stack, snapshot), declaration.restarts, leash)
+    return 0 if supervisor.run() else 1
+
+
+if __name__ == "__main__":
+    # Threads that still start a part are not waited for: the guardian ends what they began.
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,103 @@
+"""The words in which a stack is declared: its parts, and the one place that knows where their state and ports are."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.parts.cache import Progress
+from libs.parts.install import REPOSITORY_ROOT
+from libs.parts.processes import RunningPart
+
+DEFAULT_STATE = REPOSITORY_ROOT / ".weft"
+LOOPBACK = "127.0.0.1"
+
+
+class StackError(RuntimeError):
+    """Something the user can put right; the message says what, and how."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack: the folder of its state, and the port of each part by name."""
+
+    state: Path
+    ports: Mapping[str, int]
+
+    def address(self, part: str) -> str:
+        return f"{LOOPBACK}:{self.ports[part]}"
+
+    def folder(self, name: str) -> Path:
+        return self.state / name
+
+    def log(self, part: str) -> Path:
+        return self.state / "logs" / f"{part}.log"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A process of the stack.
+
+    `start` answers when the part is ready, or raises `PartError`. A part is started when those that it `needs` are
+    ready, and stopped before them. `health` names the gRPC services that must say SERVING for the stack to be ready (""
+    is the process itself); with none, an open port is enough.
+    """
+
+    name: str
+    port: int
+    start: Callable[[Stack], RunningPart]
+    needs: tuple[str, ...] = ()
+    health: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RestartPolicy:
+    """How long to wait before a part is started again: doubled each time, forgotten after a healthy while. Seconds."""
+
+    first_s: float = 0.5
+    limit_s: float = 30.0
+    healthy_after_s: float = 60.0
+
+    def wait_s(self, failures: int) -> float:
+        """Before the start that follows that many failures in a row, 1 or more."""
+        return float(min(self.limit_s, self.first_s * 2.0 ** min(failures - 1, 32)))
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A kind of stack.
+
+    `prepare` does all of the set-up before the start, `first_use` what needs the running stack. Both are called at
+    every start and do only what is not yet done. `hints` is what to try next, for the user to read.
+    """
+
+    parts: tuple[Part, ...]
+    prepare: Callable[[Stack, Progress], None]
+    first_use: Callable[[Stack, Progress], None]
+    hints: Callable[[Stack], str]
+    restarts: RestartPolicy = RestartPolicy()
+
+
+def load_declaration(module: str) -> Declaration:
+    """`DECLARATION` of a module."""
+    declaration = importlib.import_module(module).DECLARATION
+    assert isinstance(declaration, Declaration)
+    return declaration
+
+
+def start_waves(parts: Sequence[Part]) -> list[list[Part]]:
+    """The parts in waves: each part after those that it needs, as early as that allows; declared order within a wave.
+
+    `ValueError` for a need that is no part, or a circle.
+    """
+    waves: list[list[Part]] = []
+    placed: set[str] = set()
+    remaining = list(parts)
+    while remaining:
+        wave = [part for part in remaining if placed.issuperset(part.needs)]
+        if not wave:
+            raise ValueError("needs that are no parts, or a circle: " + ", ".join(part.name for part in remaining))
+        waves.append(wave)
+        placed.update(part.name for part in wave)
+        remaining = [part for part in remaining if part.name not in placed]
+    return waves

@@ -1,0 +1,170 @@
+"""Starts the parts of a stack, keeps them running, and stops them in order. Knows no part by name."""
+
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from libs.parts.processes import PartError, RunningPart
+from tools.stack.logs import rotate
+from tools.stack.part import Part, RestartPolicy, Stack, start_waves
+from tools.stack.snapshot import Phase, Snapshot, write_snapshot
+
+POLL_S = 0.1
+IDLE_POLL_S = 1.0
+STOP_GRACE_S = 15.0  # a service's own grace is 10 s
+LOG_LIMIT_BYTES = 8 * 1024 * 1024
+EXIT_TEXT_LIMIT = 4_000  # characters
+
+
+class StopRequests(Protocol):
+    def wait(self, timeout_s: float) -> bool:
+        """Whether the stack is to stop; waits that long for it."""
+
+
+class Board:
+    """The snapshot: changed by several threads, published at every change."""
+
+    def __init__(self, stack: Stack, snapshot: Snapshot) -> None:
+        self._stack = stack
+        self._lock = threading.Lock()
+        self.snapshot = snapshot
+
+    def part(self, name: str, **changes: object) -> None:
+        """A new state also sets `since`."""
+        if "state" in changes:
+            changes["since"] = time.time()
+            print(
+                time.strftime("%FT%TZ", time.gmtime()), name, changes["state"], changes.get("last_exit", ""), flush=True
+            )
+        self._change(lambda snapshot: snapshot.with_part(name, **changes))
+
+    def phase(self, phase: Phase, error: str = "") -> None:
+        self._change(lambda snapshot: replace(snapshot, phase=phase, error=error or snapshot.error))
+
+    def _change(self, make: Callable[[Snapshot], Snapshot]) -> None:
+        with self._lock:
+            self.snapshot = make(self.snapshot)
+            write_snapshot(self._stack.state, self.snapshot)
+
+
+class Keeper:
+    """Keeps one part running, on a thread of its own, until it is told to stop."""
+
+    def __init__(
+        self, part: Part, needs: Sequence["Keeper"], stack: Stack, board: Board, policy: RestartPolicy
+    ) -> None:
+        self.part = part
+        self.was_ready = threading.Event()
+        self.failure = ""
+        self._needs, self._stack, self._board, self._policy = needs, stack, board, policy
+        self._running: RunningPart | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=part.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def request_stop(self) -> None:
+        self._stopping.set()
+
+    def join(self) -> None:
+        """Until a running part has stopped. One that is still starting is left to the guardian, who ends all."""
+        if self._running:
+            self._thread.join()
+        self._board.part(self.part.name, state="failed" if self.failure else "stopped", pid=None)
+
+    def _keep(self) -> None:
+        name = self.part.name
+        while not all(need.was_ready.is_set() for need in self._needs):
+            if self._stopping.wait(POLL_S):
+                return
+        self._board.part(name, state="starting")
+        failures = restarts = 0
+        while True:
+            last_exit, healthy_s = self._run_once()
+            if self._stopping.is_set():
+                return
+            if not self.was_ready.is_set():
+                self.failure = last_exit
+                self._board.part(name, state="failed", pid=None, last_exit=last_exit)
+                return
+            failures = 1 if healthy_s >= self._policy.healthy_after_s else failures + 1
+            self._board.part(name, state="restarting", pid=None, last_exit=last_exit)
+            if self._stopping.wait(self._policy.wait_s(failures)):
+                return
+            restarts += 1
+            self._board.part(name, restarts=restarts)
+
+    def _run_once(self) -> tuple[str, float]:
+        """Answers how the part ended, and for how long it had been ready."""
+        try:
+            running = self.part.start(self._stack)
+        except PartError as error:
+            return str(error)[-EXIT_TEXT_LIMIT:], 0.0
+        except Exception as error:
+            traceback.print_exc()
+            return f"{type(error).__name__}: {error}"[-EXIT_TEXT_LIMIT:], 0.0
+        ready_at = time.monotonic()
+        self._running = running
+        self._board.part(self.part.name, state="ready", pid=running.pid, address=running.address)
+        self.was_ready.set()
+        while running.running():
+            if self._stopping.wait(POLL_S):
+                self._board.part(self.part.name, state="stopping")
+                break
+        code = running.stop(STOP_GRACE_S)
+        self._running = None
+        return _describe_exit(code), time.monotonic() - ready_at
+
+
+class Supervisor:
+    """Runs a stack from the start of its parts to their stop."""
+
+    def __init__(
+        self, stack: Stack, parts: Sequence[Part], board: Board, policy: RestartPolicy, stop_requests: StopRequests
+    ) -> None:
+        self._stack, self._board, self._stop_requests = stack, board, stop_requests
+        self._waves: list[list[Keeper]] = []
+        keepers: dict[str, Keeper] = {}
+        for wave in start_waves(parts):
+            for part in wave:
+                keepers[part.name] = Keeper(part, [keepers[need] for need in part.needs], stack, board, policy)
+            self._waves.append([keepers[part.name] for part in wave])
+        self._keepers = list(keepers.values())
+
+    def run(self) -> bool:
+        """Until a stop is requested (True), or a part fails in its first start (False). All parts are stopped then."""
+        for keeper in self._keepers:
+            keeper.start()
+        up = False
+        while not self._stop_requests.wait(IDLE_POLL_S if up else POLL_S):
+            if failed := [keeper for keeper in self._keepers if keeper.failure]:
+                self._board.phase("stopping", error="\n".join(keeper.failure for keeper in failed))
+                self._stop()
+                self._board.phase("failed")
+                return False
+            if not up and all(keeper.was_ready.is_set() for keeper in self._keepers):
+                up = True
+                self._board.phase("up")
+            for name in ("supervisor", *(keeper.part.name for keeper in self._keepers)):
+                rotate(self._stack.log(name), LOG_LIMIT_BYTES)
+        self._board.phase("stopping")
+        self._stop()
+        self._board.phase("stopped")
+        return True
+
+    def _stop(self) -> None:
+        """Each part before those that it needs."""
+        for wave in reversed(self._waves):
+            for keeper in wave:
+                keeper.request_stop()
+            for keeper in wave:
+                keeper.join()
+
+
+def _describe_exit(code: int) -> str:
+    return f"ended with exit code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
