@@ -24,7 +24,7 @@ class Encoded:
 
 
 class Encoder:
-    """A sentence encoder in float32. A text's vector is the same whatever else is in the batch (to rounding, about 1e-7)."""
+    """A sentence encoder in float32. Whatever else is in the batch, a text's vector is the same to about 1e-7."""
 
     def __init__(self, folder: Path, *, max_tokens: int, run_tokens: int, threads: int) -> None:
         """`folder` holds `model.onnx` and `tokenizer.json`; `threads` runs of the graph go on at a time."""

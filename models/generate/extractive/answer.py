@@ -21,8 +21,8 @@ Embed = Callable[[Sequence[str]], Awaitable[Vectors]]
 async def answer(prompt: Prompt, embed: Embed) -> str:
     """Sentences of the sources that bear on the question, each followed by ` [n]`, the number of its source.
 
-    `NOT_FOUND` if none does, `NO_SOURCES` if there are no sources. `embed` gives one unit vector a text. A question that
-    follows an earlier one is read together with it.
+    `NOT_FOUND` if none does, `NO_SOURCES` if there are no sources. `embed` gives one unit vector a text. A question
+    that follows an earlier one is read together with it.
     """
     if not prompt.sources:
         return NO_SOURCES

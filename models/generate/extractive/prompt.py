@@ -1,4 +1,4 @@
-"""Reads a prompt as a language model would be given it: ChatML turns, of which the last user's names sources and a question."""
+"""Reads a prompt as a language model is given it: ChatML turns; the last user turn names sources and a question."""
 
 import re
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class Prompt:
 def parse_prompt(text: str) -> Prompt:
     """Never fails: text without ChatML is one user turn, a turn without `Sources:` has no sources.
 
-    The question is what follows the last line that starts with `Question:`. A source starts with `[n] heading` after an empty
-    line, and only with the number that is next, so that a bracketed number inside a passage starts none.
+    The question is what follows the last line that starts with `Question:`. A source starts with `[n] heading` after an
+    empty line, and only with the number that is next, so that a bracketed number inside a passage starts none.
     """
     turns = [match.group(2) for match in _TURN.finditer(text) if match.group(1) == "user"] or [text]
     question, sources = _read_turn(turns[-1])
@@ -48,11 +48,11 @@ def _read_turn(turn: str) -> tuple[str, tuple[Source, ...]]:
 
 
 def _read_sources(text: str) -> list[Source]:
-    headers = []
+    headers: list[re.Match[str]] = []
     for match in _HEADER.finditer(text):
         if int(match.group(1)) == len(headers) + 1:
             headers.append(match)
-    ends = [match.start() for match in headers[1:]] + [len(text)]
+    ends = [*(match.start() for match in headers[1:]), len(text)][: len(headers)]
     return [
         Source(number, match.group(2).strip(), text[match.end() : end].strip("\n"))
         for number, (match, end) in enumerate(zip(headers, ends, strict=True), start=1)

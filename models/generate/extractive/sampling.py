@@ -10,7 +10,17 @@ MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 256
 # They shape a choice among tokens. There is one answer here, whatever they say.
 WITHOUT_EFFECT = frozenset(
-    "temperature top_p top_k min_p seed presence_penalty frequency_penalty repetition_penalty skip_special_tokens".split()
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "skip_special_tokens",
+    }
 )
 
 
@@ -24,7 +34,7 @@ class SamplingParameters:
 
 
 def parse_sampling_parameters(text: str) -> SamplingParameters:
-    """Reads the JSON object of the `sampling_parameters` tensor; "" is an empty one. `ValueError` names what is wrong."""
+    """Reads the JSON object of the tensor, "" as an empty one. `ValueError` names what is wrong in it."""
     try:
         values = json.loads(text or "{}")
     except json.JSONDecodeError as error:

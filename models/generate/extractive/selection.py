@@ -1,7 +1,7 @@
 """Chooses what to quote. The similarities come from the embed model; everything else is decided here.
 
-The weights were chosen on the questions of a public FAQ whose answer is known: of 45 questions with the right passage among
-the five shown, 38 are answered from it first, whatever the order of the passages says (see models/README.md).
+The weights were chosen on 45 questions of a public FAQ, each with the right passage among the five shown: 37 are
+answered from it first, and 34 if the passages are shuffled. By words alone (BM25 over sentences) it would be 25.
 """
 
 import re
@@ -31,9 +31,11 @@ _POINTS_BACK = re.compile(
 )
 _WORD = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
 _COMMON = frozenset(
-    "a an and any are as at be been but by can could did do does for from had has have how i if in into is it its may me"
-    " might my no not of on or our shall should so some such than that the their them then there these they this those to"
-    " too was we were what when where which who whom whose why will with would you your".split()
+    _WORD.findall(
+        "a an and any are as at be been but by can could did do does for from had has have how i if in into is it its"
+        " may me might my no not of on or our shall should so some such than that the their them then there these they"
+        " this those to too was we were what when where which who whom whose why will with would you your"
+    )
 )
 
 Vectors = NDArray[np.float32]

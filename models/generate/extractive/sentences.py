@@ -19,7 +19,7 @@ class _Block:
 
 
 def split_passage(text: str) -> list[str]:
-    """The quotable units of a passage, in its order. A unit that ends with a colon is joined with the block that follows.
+    """The quotable units of a passage, in its order; one that ends with a colon is joined with the block that follows.
 
     Prose and list items have their line breaks and footnote marks ([3]) taken out, code stays as it is.
     """

@@ -13,7 +13,7 @@ Embed = Callable[[Sequence[str]], Awaitable[Vectors]]
 class RememberedVectors:
     """An `Embed` that asks another one for what it does not remember, `batch` texts at a time.
 
-    Remembers the vectors of the `capacity` texts used last. Before each batch `before_batch` may raise to stop the work.
+    Remembers the vectors of the `capacity` texts used last. `before_batch` may raise to stop the work between batches.
     """
 
     def __init__(self, embed: Embed, *, capacity: int, batch: int) -> None:

@@ -15,9 +15,8 @@ class TritonPythonModel:
     """See config.pbtxt for the tensors."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        parameters = {
-            key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()
-        }
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         folder = Path(args["model_repository"]) / args["model_version"]
         limits = {name: int(parameters[name]) for name in ("max_tokens", "run_tokens", "threads")}
         self._encoder = Encoder(folder, **limits)

@@ -1,6 +1,7 @@
 """The generate model as Triton's python backend loads it, with the tensors of Triton's vLLM backend.
 
 `extractive/` does the work.
+
 Runs all requests on one event loop in a thread of its own. What the tensors mean is in the model repository's README.
 """
 
