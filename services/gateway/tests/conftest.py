@@ -1,0 +1,65 @@
+"""A gateway in this process, before real servers of the real contracts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from libs.rpc.server import Component
+from libs.testing.serving import KEY, serving
+from services.gateway.tests.world import (
+    SIGNERS,
+    Embedding,
+    Gateway,
+    Generation,
+    KeyFiles,
+    Seen,
+    infer,
+    open_gateway,
+    stream_infer,
+)
+from weft.embedding.v1 import embedding_service_pb2_grpc as embedding_grpc
+from weft.inference.v1 import generation_service_pb2_grpc as generation_grpc
+
+
+@pytest.fixture(scope="session")
+def key_files(tmp_path_factory: pytest.TempPathFactory) -> KeyFiles:
+    """Public keys of every kind, and the context key that the servers behind the gateway have."""
+    folder: Path = tmp_path_factory.mktemp("keys")
+    files = KeyFiles(jwks=folder / "jwks.json", context_key=folder / "context.key")
+    files.jwks.write_text(json.dumps({"keys": [signer.jwk() for signer in SIGNERS.values()]}))
+    files.context_key.write_text(KEY.hex())
+    return files
+
+
+@pytest.fixture(scope="session")
+async def shared_gateway(key_files: KeyFiles) -> AsyncIterator[Gateway]:
+    """Embedding and inference are there; nobody listens where rag should be."""
+    seen = Seen()
+    embedding = Component(servicers=[(embedding_grpc.add_EmbeddingServiceServicer_to_server, Embedding(seen))])
+    inference = Component(
+        servicers=[(generation_grpc.add_GenerationServiceServicer_to_server, Generation(seen))],
+        passthrough={
+            "/inference.GRPCInferenceService/ModelInfer": infer,
+            "/inference.GRPCInferenceService/ModelStreamInfer": stream_infer,
+        },
+    )
+    async with (
+        serving(embedding) as at_embedding,
+        serving(inference) as at_inference,
+        open_gateway(key_files, seen, embedding=at_embedding.address, inference=at_inference.address) as gateway,
+    ):
+        yield gateway
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """The gateway, with nothing seen yet behind it."""
+    seen = shared_gateway.seen
+    for noted in (seen.contexts, seen.metadata, seen.remaining_s):
+        noted.clear()
+    seen.produced = seen.ended = 0
+    return shared_gateway

@@ -1,0 +1,223 @@
+"""What stands behind a gateway under test, and who calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from libs.auth.context import CallContext
+from libs.contracts import headers
+from libs.errors.errors import NotFoundError, Reason, ResourceExhaustedError
+from libs.rpc.call import current_call, remaining_s
+from libs.rpc.running import Context
+from libs.rpc.status import service_error_of
+from libs.testing.serving import serving
+from services.gateway.settings import GatewaySettings
+from services.gateway.wiring import gateway as build_gateway
+from weft.embedding.v1 import embedding_service_pb2 as embedding_pb
+from weft.embedding.v1 import embedding_service_pb2_grpc as embedding_grpc
+from weft.inference.v1 import generation_service_pb2 as generation_pb
+from weft.inference.v1 import generation_service_pb2_grpc as generation_grpc
+
+ISSUER = "https://issuer.test"
+AUDIENCE = "weft-test"
+SCOPES = ("embedding.embed", "inference.generate", "inference.infer", "inference.read", "rag.read", "rag.write")
+
+
+@dataclass
+class Seen:
+    """What a service behind the gateway saw."""
+
+    contexts: list[CallContext] = field(default_factory=list)
+    metadata: list[dict[str, Any]] = field(default_factory=list)
+    remaining_s: list[float] = field(default_factory=list)
+    produced: int = 0
+    ended: int = 0
+
+    def note(self, context: Context) -> None:
+        self.contexts.append(current_call())
+        self.metadata.append(dict(context.invocation_metadata() or ()))
+        self.remaining_s.append(remaining_s())
+
+
+class Embedding(embedding_grpc.EmbeddingServiceServicer):
+    """Answers each text with its length; the text says what else to do."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+
+    async def Embed(self, request: embedding_pb.EmbedRequest, context: Context) -> embedding_pb.EmbedResponse:
+        self._seen.note(context)
+        try:
+            if request.texts[0] == "hang":
+                await asyncio.sleep(60)
+        finally:
+            self._seen.ended += 1
+        if request.texts[0] == "missing":
+            raise NotFoundError(Reason.MODEL_NOT_FOUND, "no model m", metadata={"model": "m"})
+        context.set_trailing_metadata((("x-own", "1"), ("own-bin", b"\x00\xff")))
+        vectors = [embedding_pb.Embedding(values=[float(len(text))]) for text in request.texts]
+        return embedding_pb.EmbedResponse(embeddings=vectors)
+
+
+class Generation(generation_grpc.GenerationServiceServicer):
+    """Streams as many deltas as the prompt says; `hang` and `flood` never end. Has no room for anything else."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+
+    async def Generate(
+        self, request: generation_pb.GenerateRequest, context: Context
+    ) -> generation_pb.GenerateResponse:
+        raise ResourceExhaustedError(Reason.OVERLOADED, "full", retry_after_s=2.5)
+
+    async def StreamGenerate(
+        self, request: generation_pb.StreamGenerateRequest, context: Context
+    ) -> AsyncIterator[generation_pb.StreamGenerateResponse]:
+        self._seen.note(context)
+        order = request.prompt.messages[0].content
+        try:
+            for sequence in range(1 << 20 if order in ("hang", "flood") else int(order.split()[0])):
+                text = "x" * (65536 if order == "flood" else 4)
+                self._seen.produced += 1
+                yield generation_pb.StreamGenerateResponse(sequence=sequence, delta=generation_pb.Delta(text=text))
+                if order == "hang":
+                    await asyncio.sleep(60)
+            if order.endswith("fail"):
+                raise NotFoundError(Reason.MODEL_NOT_FOUND, "no model m", metadata={"model": "m"})
+        finally:
+            self._seen.ended += 1
+
+
+@dataclass(frozen=True)
+class Signer:
+    """One key pair that tokens are signed with."""
+
+    kid: str
+    algorithm: str
+    private: Any
+
+    def jwk(self) -> dict[str, Any]:
+        kind: Any = jwt.get_algorithm_by_name(self.algorithm)
+        return {
+            **kind.to_jwk(self.private.public_key(), as_dict=True),
+            "kid": self.kid,
+            "alg": self.algorithm,
+            "use": "sig",
+        }
+
+    def token(self, **claims: Any) -> str:
+        now_s = int(time.time())
+        usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": "kim", "tenant": "acme", "scope": " ".join(SCOPES)}
+        payload = {**usual, "iat": now_s, "exp": now_s + 300, **claims}
+        payload = {name: value for name, value in payload.items() if value is not None}
+        return jwt.encode(payload, self.private, self.algorithm, {"kid": self.kid})
+
+
+SIGNERS = {
+    "EdDSA": Signer("ed", "EdDSA", ed25519.Ed25519PrivateKey.generate()),
+    "ES256": Signer("es", "ES256", ec.generate_private_key(ec.SECP256R1())),
+    "RS256": Signer("rs", "RS256", rsa.generate_private_key(65537, 2048)),
+}
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway and what is behind it."""
+
+    address: str
+    channel: Any
+    seen: Seen
+    upstreams: Mapping[str, str]
+
+    def bearer(self, **claims: Any) -> tuple[tuple[str, str], ...]:
+        """Metadata with a good token, but for `claims`."""
+        return ((headers.AUTHORIZATION, f"Bearer {SIGNERS['EdDSA'].token(**claims)}"),)
+
+
+@dataclass(frozen=True)
+class KeyFiles:
+    """Files that a gateway is given."""
+
+    jwks: Path
+    context_key: Path
+
+
+@asynccontextmanager
+async def open_gateway(key_files: KeyFiles, seen: Seen, **upstreams: str) -> AsyncIterator[Gateway]:
+    """A gateway before `upstreams`, and before nobody where none is named."""
+    nobody = dict.fromkeys(("rag", "embedding", "inference"), "127.0.0.1:1")
+    settings = GatewaySettings.model_validate(
+        {
+            "listen": "127.0.0.1:0",
+            "context_key_file": key_files.context_key,
+            "jwks_file": key_files.jwks,
+            "issuer": ISSUER,
+            "audience": AUDIENCE,
+            "upstreams": {**nobody, **upstreams},
+        }
+    )
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    async with (
+        build_gateway(settings) as component,
+        serving(component) as served,
+        grpc.aio.insecure_channel(served.address, options=options) as channel,
+    ):
+        yield Gateway(served.address, channel, seen, upstreams)
+
+
+async def stream_infer(bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async for body in bodies:
+        yield body[::-1]
+    context.set_trailing_metadata((("x-own", "1"),))
+
+
+async def infer(body: bytes, context: Context) -> bytes:
+    if body == b"fail":
+        trailers = grpc.aio.Metadata(("x-own", "1"), ("own-bin", b"\x00\xff"))
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), trailers, "d\u00e9tails of Triton")
+    return body[::-1]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed call: its status code and text, its one ErrorInfo, its trailers."""
+
+    code: str
+    details: str
+    reason: str
+    metadata: dict[str, str]
+    retry_after_s: float | None
+    trailers: dict[str, Any]
+
+
+async def failure_of(call: Any) -> Failure:
+    """Awaits a unary call or reads a stream to its end; it must fail. Every failure carries a request id."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        if hasattr(call, "read"):
+            while await call.read() is not grpc.aio.EOF:
+                pass
+        else:
+            await call
+    error = raised.value
+    trailers = dict(error.trailing_metadata() or ())
+    assert trailers[headers.REQUEST_ID]
+    ours = service_error_of(error)
+    return Failure(
+        code=error.code().name,
+        details=error.details() or "",
+        reason=ours.reason.value if ours else "",
+        metadata=ours.metadata if ours else {},
+        retry_after_s=ours.retry_after_s if ours else None,
+        trailers=trailers,
+    )

@@ -1,0 +1,71 @@
+"""Builds the gateway from its settings and the contracts' policies."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import grpc
+
+from libs.auth.context import read_context_key
+from libs.auth.tokens import TokenVerifier
+from libs.contracts.open_inference import open_inference_pb2
+from libs.contracts.policies import Method, methods
+from libs.rpc.channel import channel
+from libs.rpc.health import Check
+from libs.rpc.server import Component
+from services.gateway.adapters.upstreams import health_check
+from services.gateway.app.admit import Admit
+from services.gateway.rpc.forward import forward
+from services.gateway.rpc.guard import AdmissionGuard
+from services.gateway.rpc.identity import IdentityServicer
+from services.gateway.settings import PREFIX, GatewaySettings
+from weft.gateway.v1 import identity_service_pb2_grpc
+
+OWN = "gateway"
+"""What the contracts call this component in `served_by`."""
+
+
+@asynccontextmanager
+async def gateway(settings: GatewaySettings) -> AsyncIterator[Component]:
+    """The gateway, with its channels open. Raises ValueError where a contract names an upstream that no setting has."""
+    open_inference_pb2()  # so that reflection can describe it
+    forwarded = forwarded_methods(methods(), settings.upstreams.model_dump())
+    admit = Admit(TokenVerifier(settings.jwks_file, settings.issuer, settings.audience), _new_id)
+    async with AsyncExitStack() as stack:
+        channels = {
+            name: await stack.enter_async_context(channel(address))
+            for name, address in settings.upstreams.model_dump().items()
+        }
+        yield Component(
+            servicers=[(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityServicer())],
+            passthrough={method.path: forward(method, channels[method.served_by]) for method in forwarded},
+            checks=_checks(forwarded, channels),
+            guard=AdmissionGuard(admit, read_context_key(settings.context_key_file)),
+        )
+
+
+def forwarded_methods(policies: Mapping[str, Method], upstreams: Mapping[str, str]) -> list[Method]:
+    """The methods that other services serve.
+
+    Raises ValueError for one whose service has no address, and for a public one: the services behind the gateway
+    answer nobody whom it does not vouch for.
+    """
+    forwarded = [method for method in policies.values() if method.served_by != OWN]
+    for method in forwarded:
+        if method.served_by not in upstreams:
+            variable = f"{PREFIX}UPSTREAMS__{method.served_by}".upper()
+            raise ValueError(f"{method.path} is served by {method.served_by!r}: there is no setting {variable}; add it")
+        if method.public:
+            raise ValueError(f"{method.path} is public, but only methods that the gateway serves itself can be")
+    return forwarded
+
+
+def _checks(forwarded: list[Method], channels: Mapping[str, grpc.aio.Channel]) -> Mapping[str, Sequence[Check]]:
+    served_by = {method.service: method.served_by for method in forwarded}
+    return {service: [health_check(channels[name], name, service)] for service, name in served_by.items()}
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
