@@ -1,0 +1,87 @@
+"""Health follows the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2 as pb
+from grpc_health.v1 import health_pb2_grpc
+
+from libs.errors.errors import Reason
+from libs.rpc.server import Component
+from libs.rpc.status import service_error_of
+from libs.testing.eventually import eventually
+from libs.testing.serving import serving
+
+SERVICE = "weft.rag.v1.SearchService"
+SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
+
+
+class Dependency:
+    """Something that is there or not."""
+
+    def __init__(self) -> None:
+        self.there = False
+
+    async def check(self) -> None:
+        if not self.there:
+            raise ConnectionError("not there")
+
+
+def asking(address: str) -> tuple[grpc.aio.Channel, Callable[[str], grpc.aio.UnaryUnaryCall]]:
+    channel = grpc.aio.insecure_channel(address)
+    stub = health_pb2_grpc.HealthStub(channel)
+    return channel, lambda name: stub.Check(pb.HealthCheckRequest(service=name))  # type: ignore[attr-defined]
+
+
+async def test_a_service_follows_its_checks() -> None:
+    """A service is NOT_SERVING while a check fails, SERVING once all pass; the process itself is SERVING throughout."""
+    dependency = Dependency()
+    async with serving(Component(checks={SERVICE: [dependency.check]})) as served:
+        channel, check = asking(served.address)
+        async with channel:
+            assert (await check("")).status == SERVING
+            assert (await check(SERVICE)).status == NOT_SERVING
+            dependency.there = True
+            await eventually(lambda: is_serving(check))
+            dependency.there = False
+            await eventually(lambda: is_not_serving(check))
+
+
+async def is_serving(check: Callable[[str], grpc.aio.UnaryUnaryCall]) -> bool:
+    return (await check(SERVICE)).status == SERVING
+
+
+async def is_not_serving(check: Callable[[str], grpc.aio.UnaryUnaryCall]) -> bool:
+    return (await check(SERVICE)).status == NOT_SERVING
+
+
+async def test_watch_tells_changes() -> None:
+    """Watch sends the state now and each change; SERVICE_UNKNOWN for a service that is not here."""
+    dependency = Dependency()
+    async with serving(Component(checks={SERVICE: [dependency.check]})) as served:
+        async with grpc.aio.insecure_channel(served.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            call = stub.Watch(pb.HealthCheckRequest(service=SERVICE))  # type: ignore[attr-defined]
+            assert (await call.read()).status == NOT_SERVING
+            dependency.there = True
+            assert (await call.read()).status == SERVING
+            call.cancel()
+            unknown = stub.Watch(pb.HealthCheckRequest(service="nobody"))  # type: ignore[attr-defined]
+            assert (await unknown.read()).status == pb.HealthCheckResponse.SERVICE_UNKNOWN
+            unknown.cancel()
+
+
+async def test_an_unknown_service_is_not_found() -> None:
+    """Check of a service that is not here is NOT_FOUND with its name."""
+    async with serving(Component()) as served:
+        channel, check = asking(served.address)
+        async with channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await check("nobody")
+    told = service_error_of(caught.value)
+    assert told is not None
+    assert (caught.value.code(), told.reason) == (grpc.StatusCode.NOT_FOUND, Reason.SERVICE_UNKNOWN)
+    assert told.metadata == {"service": "nobody"}

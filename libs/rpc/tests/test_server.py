@@ -1,0 +1,433 @@
+"""What every method gets from the server, seen by a generated client over a real connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from libs.auth.context import CallContext, seal
+from libs.contracts import headers
+from libs.errors import errors
+from libs.errors.errors import FieldViolation, Reason, ServiceError
+from libs.rpc.call import current_call, remaining_s
+from libs.rpc.server import Component
+from libs.rpc.status import service_error_of, status_of
+from libs.testing.eventually import eventually
+from libs.testing.serving import KEY, Served, calling, serving
+from weft.rag.v1 import answer_service_pb2 as answers
+from weft.rag.v1 import answer_service_pb2_grpc, search_service_pb2_grpc
+from weft.rag.v1 import search_service_pb2 as search
+
+QUERY = search.SearchRequest(collection="guides", query="how")
+QUESTION = answers.StreamAnswerRequest(question=answers.Question(collection="guides", text="how"))
+SEARCH = "/weft.rag.v1.SearchService/Search"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+
+class Search(search_service_pb2_grpc.SearchServiceServicer):
+    """Does what the test says."""
+
+    def __init__(self, behaviour: Callable[[], Any]) -> None:
+        self.behaviour = behaviour
+
+    async def Search(self, request: search.SearchRequest, context: Any) -> search.SearchResponse:
+        result = await self.behaviour()
+        return result if isinstance(result, search.SearchResponse) else search.SearchResponse()
+
+
+class Answers(answer_service_pb2_grpc.AnswerServiceServicer):
+    """Streams what the test says; `Answer` is left as generated."""
+
+    def __init__(self, behaviour: Callable[[], AsyncIterator[int]]) -> None:
+        self.behaviour = behaviour
+
+    async def StreamAnswer(self, request: Any, context: Any) -> AsyncIterator[answers.StreamAnswerResponse]:
+        async for number in self.behaviour():
+            yield answers.StreamAnswerResponse(sequence=number)
+
+
+def searching(behaviour: Callable[[], Any], **more: Any) -> Component:
+    return Component([(search_service_pb2_grpc.add_SearchServiceServicer_to_server, Search(behaviour))], **more)
+
+
+def answering(behaviour: Callable[[], AsyncIterator[int]]) -> Component:
+    return Component([(answer_service_pb2_grpc.add_AnswerServiceServicer_to_server, Answers(behaviour))])
+
+
+async def nothing() -> None:
+    """Succeeds at once."""
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    async def fail() -> None:
+        raise error
+
+    return fail
+
+
+async def failure(call: Any) -> grpc.aio.AioRpcError:
+    """How `call` fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+async def refusal(component: Component, request: search.SearchRequest = QUERY) -> tuple[grpc.StatusCode, ServiceError]:
+    """How a search of `component` is refused: the code, and the error in the details."""
+    async with serving(component) as served, calling(served) as channel:
+        error = await failure(search_service_pb2_grpc.SearchServiceStub(channel).Search(request))
+        told = service_error_of(error)
+        assert told is not None, "no ErrorInfo"
+        assert told.message == error.details()
+        return error.code(), told
+
+
+async def raw(served: Served, path: str, body: bytes = b"", metadata: Any = (), timeout: float = 10) -> bytes:
+    """One call with nothing added to it."""
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        return bytes(await channel.unary_unary(path)(body, metadata=metadata, timeout=timeout))
+
+
+async def test_a_call_knows_whose_it_is() -> None:
+    """Under a servicer's method, current_call() is the signed context and remaining_s() the least of the deadlines."""
+    seen: list[tuple[CallContext, float]] = []
+
+    async def look() -> None:
+        seen.append((current_call(), remaining_s()))
+
+    async with serving(searching(look)) as served, calling(served, "acme", timeout_s=7, request_id="r-1") as channel:
+        await search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY)
+    context, left_s = seen[0]
+    assert (context.tenant, context.principal, context.request_id) == ("acme", "alice", "r-1")
+    assert 0 < left_s <= 7
+
+
+async def test_every_answer_carries_the_request_id() -> None:
+    """A good answer has x-request-id in its headers, a bad one in its trailers, before the context is known as well."""
+    async with serving(searching(nothing)) as served:
+        async with calling(served, request_id="r-1") as channel:
+            call = search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY)
+            await call
+            assert (await call.initial_metadata())[headers.REQUEST_ID] == "r-1"
+            error = await failure(search_service_pb2_grpc.SearchServiceStub(channel).Search(search.SearchRequest()))
+            assert error.trailing_metadata()[headers.REQUEST_ID] == "r-1"
+        error = await failure(raw(served, SEARCH, metadata=((headers.REQUEST_ID, "mine"),)))
+        assert error.trailing_metadata()[headers.REQUEST_ID] == "mine"
+        error = await failure(raw(served, SEARCH, metadata=((headers.REQUEST_ID, "not mine"),)))
+        assert error.trailing_metadata()[headers.REQUEST_ID] not in ("", "not mine")
+
+
+async def test_errors_can_be_retried() -> None:
+    """An error has no response headers: a gRPC client never retries a call whose headers have come."""
+    async with serving(searching(raising(errors.UnavailableError(Reason.OVERLOADED, "no")))) as served:
+        async with calling(served) as channel:
+            call = search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY)
+            await failure(call)
+            assert list(await call.initial_metadata()) == []
+
+
+@pytest.mark.parametrize("context", ["none", "garbage", "another key", "out of date"])
+async def test_no_call_without_a_signed_context(context: str) -> None:
+    """A call whose context is missing, not ours, or too old is UNAUTHENTICATED, CONTEXT_REFUSED."""
+    mine = CallContext("acme", "alice", "c", "r", "normal", time.time() + (-60 if context == "out of date" else 60))
+    sealed = {"garbage": b"\x01garbage", "another key": seal(mine, b"k" * 32)}.get(context, seal(mine, KEY))
+    metadata = () if context == "none" else ((headers.CONTEXT, sealed),)
+    async with serving(searching(nothing)) as served:
+        error = await failure(raw(served, SEARCH, QUERY.SerializeToString(), metadata))
+    told = service_error_of(error)
+    assert (error.code(), told and told.reason) == (grpc.StatusCode.UNAUTHENTICATED, Reason.CONTEXT_REFUSED)
+
+
+async def test_a_malformed_body_is_told_apart() -> None:
+    """Bytes that are not the request's type are INVALID_ARGUMENT, MESSAGE_MALFORMED with the type's name."""
+    async with serving(searching(nothing)) as served, calling(served) as channel:
+        error = await failure(channel.unary_unary(SEARCH)(b"\xff\xff"))
+    told = service_error_of(error)
+    assert told is not None
+    assert (error.code(), told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.MESSAGE_MALFORMED)
+    assert told.metadata == {"message": "weft.rag.v1.SearchRequest"}
+
+
+async def test_a_field_out_of_bounds_is_named() -> None:
+    """A request that breaks its contract's rules is FIELD_INVALID, with a violation for each field."""
+    code, told = await refusal(searching(nothing), search.SearchRequest(collection="../x", query="a" * 10_000))
+    assert (code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.FIELD_INVALID)
+    assert {violation.field for violation in told.violations} == {"collection", "query"}
+
+
+async def test_nested_and_repeated_fields_are_named_by_their_path() -> None:
+    """A violation's field is a path, with places in lists."""
+    question = answers.Question(collection="guides", text="how", history=[{"role": 2, "content": "a"}, {"content":
+    "b"}]) async with serving(answering(no_numbers)) as served, calling(served) as channel: call =
+    answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer( answers.StreamAnswerRequest(question=question) )
+    told = service_error_of(await failure(call.read())) assert told is not None assert [violation.field for violation in
+    told.violations] == ["question.history[1].role"]
+
+
+async def test_an_oversized_message_is_told_its_limit() -> None:
+    """A message over the limit is RESOURCE_EXHAUSTED, MESSAGE_TOO_LARGE with limit_bytes."""
+    async with serving(searching(nothing, max_message_bytes=1000)) as served, calling(served) as channel:
+        error = await failure(channel.unary_unary(SEARCH)(b"x" * 1001))
+    told = service_error_of(error)
+    assert told is not None
+    assert (error.code(), told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.MESSAGE_TOO_LARGE)
+    assert told.metadata == {"limit_bytes": "1000"}
+
+
+@pytest.mark.parametrize("path", ["/weft.rag.v1.SearchService/Find", "/x/y", "/weft.rag.v1.AnswerService/Answer"])
+async def test_unknown_methods_are_unimplemented(path: str) -> None:
+    """What is not served here is UNIMPLEMENTED, METHOD_UNKNOWN, with the method's path, no context needed."""
+    async with serving(searching(nothing)) as served:
+        error = await failure(raw(served, path))
+    told = service_error_of(error)
+    assert told is not None
+    assert (error.code(), told.reason) == (grpc.StatusCode.UNIMPLEMENTED, Reason.METHOD_UNKNOWN)
+    assert told.metadata == {"method": path}
+
+
+async def test_a_method_that_is_not_written_is_unimplemented() -> None:
+    """A method that a servicer leaves as generated is METHOD_UNKNOWN."""
+    async with serving(answering(no_numbers)) as served, calling(served) as channel:
+        error = await failure(
+            answer_service_pb2_grpc.AnswerServiceStub(channel).Answer(answers.AnswerRequest(question=QUESTION.question))
+        )
+    told = service_error_of(error)
+    assert (error.code(), told and told.reason) == (grpc.StatusCode.UNIMPLEMENTED, Reason.METHOD_UNKNOWN)
+
+
+async def test_a_service_error_arrives_whole() -> None:
+    """Kind, reason, message, metadata, violations and retry delay of a ServiceError reach the caller."""
+    error = errors.ResourceExhaustedError(
+        Reason.QUOTA_EXCEEDED,
+        "too many",
+        metadata={"limit": "3"},
+        violations=[FieldViolation("query", "shorter")],
+        retry_after_s=1.5,
+    )
+    code, told = await refusal(searching(raising(error)))
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert vars(told) == vars(error)
+
+
+async def test_a_retry_delay_is_told_to_grpc_too() -> None:
+    """An error with a retry delay has RetryInfo, and the trailer that a retrying gRPC client obeys."""
+    failing = searching(raising(errors.UnavailableError(Reason.OVERLOADED, "busy", retry_after_s=0.25)))
+    async with serving(failing) as served, calling(served) as channel:
+        error = await failure(search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY))
+    assert error.trailing_metadata()[headers.RETRY_PUSHBACK] == "250"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("secret"), grpc.RpcError("secret"), ExceptionGroup("secret", [ValueError("secret")])]
+)
+async def test_an_unknown_error_says_nothing(error: Exception) -> None:
+    """Any other exception is INTERNAL "internal error" with one ErrorInfo, and nothing of its text."""
+    code, told = await refusal(searching(raising(error)))
+    assert (code, told.reason, told.message) == (grpc.StatusCode.INTERNAL, Reason.INTERNAL, "internal error")
+
+
+async def test_a_group_is_its_service_error() -> None:
+    """A ServiceError in a group of concurrent failures is what the caller is told."""
+    inner = errors.NotFoundError(Reason.COLLECTION_NOT_FOUND, "gone", metadata={"collection": "x"})
+    group = ExceptionGroup("two", [ValueError("a"), ExceptionGroup("one", [inner])])
+    code, told = await refusal(searching(raising(group)))
+    assert (code, told.reason) == (grpc.StatusCode.NOT_FOUND, Reason.COLLECTION_NOT_FOUND)
+
+
+async def test_the_status_has_one_error_info() -> None:
+    """The details have exactly one ErrorInfo, of the domain "weft"."""
+    async with serving(searching(nothing)) as served:
+        status = status_of((await failure(raw(served, SEARCH))).trailing_metadata())
+    assert status is not None
+    assert [detail.TypeName() for detail in status.details] == ["google.rpc.ErrorInfo"]
+
+
+async def test_the_contexts_deadline_ends_the_call() -> None:
+    """A call with time left of its own ends at its context's deadline, as DEADLINE_EXCEEDED with a reason."""
+    ended = asyncio.Event()
+
+    async def stay() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with serving(searching(stay)) as served:
+        context = CallContext("acme", "alice", "c", "r", "normal", time.time() + 0.2)
+        error = await failure(
+            raw(served, SEARCH, QUERY.SerializeToString(), ((headers.CONTEXT, seal(context, KEY)),), timeout=30)
+        )
+        told = service_error_of(error)
+        assert (error.code(), told and told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED)
+        assert ended.is_set()
+
+
+async def test_a_timeout_inside_is_not_the_calls_deadline() -> None:
+    """A TimeoutError of the handler's own is an internal error while the call has time left."""
+    code, told = await refusal(searching(raising(TimeoutError("inner"))))
+    assert (code, told.reason) == (grpc.StatusCode.INTERNAL, Reason.INTERNAL)
+
+
+async def test_a_cancel_reaches_the_handler() -> None:
+    """When the caller cancels, the handler's task is cancelled."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def stay() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.set()
+            raise
+
+    async with serving(searching(stay)) as served, calling(served) as channel:
+        call = search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY)
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_too_many_calls_are_refused() -> None:
+    """Over max_calls a call is OVERLOADED with a retry delay; after they end, calls run again."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def stay() -> None:
+        begun.set()
+        await release.wait()
+
+    async with serving(searching(stay, max_calls=1)) as served, calling(served) as channel:
+        stub = search_service_pb2_grpc.SearchServiceStub(channel)
+        first = stub.Search(QUERY)
+        await begun.wait()
+        told = service_error_of(await failure(stub.Search(QUERY)))
+        assert told is not None and (told.reason, told.retry_after_s) == (Reason.OVERLOADED, 1.0)
+        release.set()
+        await first
+        await stub.Search(QUERY)
+
+
+async def no_numbers() -> AsyncIterator[int]:
+    return
+    yield 0
+
+
+async def test_a_stream_arrives_in_order() -> None:
+    """All messages of a stream arrive, then OK; an empty stream has its request id too."""
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(100):
+            yield number
+
+    async with serving(answering(numbers)) as served, calling(served) as channel:
+        stub = answer_service_pb2_grpc.AnswerServiceStub(channel)
+        assert [message.sequence async for message in stub.StreamAnswer(QUESTION)] == list(range(100))
+    async with serving(answering(no_numbers)) as served, calling(served, request_id="r-9") as channel:
+        call = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(QUESTION)
+        assert [message async for message in call] == []
+        assert (await call.initial_metadata())[headers.REQUEST_ID] == "r-9"
+
+
+async def test_a_stream_fails_after_its_messages() -> None:
+    """What a stream sent before it failed arrives, then the error with its details."""
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        raise errors.UnavailableError(Reason.MODEL_UNAVAILABLE, "gone", metadata={"model": "m"})
+
+    async with serving(answering(numbers)) as served, calling(served) as channel:
+        call = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(QUESTION)
+        assert (await call.read()).sequence == 1
+        told = service_error_of(await failure(call.read()))
+        assert told is not None and told.reason is Reason.MODEL_UNAVAILABLE
+
+
+@pytest.mark.parametrize("reading", [True, False])
+async def test_a_cancelled_stream_closes_its_generator(reading: bool) -> None:
+    """When the caller leaves a stream, the servicer's generator is closed, also when it waits for a slow reader."""
+    ended = asyncio.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            while not reading:
+                yield 2
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with serving(answering(numbers)) as served, calling(served) as channel:
+        call = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(QUESTION)
+        await call.read()
+        call.cancel()
+        await eventually(ended.is_set)
+
+
+async def test_bytes_pass_through_as_they_are() -> None:
+    """A pass-through method gets the body and the call's scope, and its bytes are the answer."""
+
+    async def infer(body: bytes, context: Any) -> bytes:
+        return current_call().tenant.encode() + body
+
+    async with serving(Component(passthrough={INFER: infer})) as served:
+        async with calling(served, "acme") as channel:
+            assert await channel.unary_unary(INFER)(b"\xff\x00") == b"acme\xff\x00"
+        told = service_error_of(await failure(raw(served, INFER)))
+        assert told is not None and told.reason is Reason.CONTEXT_REFUSED
+
+
+async def test_streams_pass_both_ways() -> None:
+    """A bidirectional pass-through answers each message while the caller still sends."""
+
+    async def infer(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for body in bodies:
+            yield body * 2
+
+    async with serving(Component(passthrough={STREAM_INFER: infer})) as served, calling(served) as channel:
+        call = channel.stream_stream(STREAM_INFER)()
+        for body in (b"a", b"b"):
+            await call.write(body)
+            assert await call.read() == body * 2
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+
+
+async def test_a_foreign_status_is_relayed() -> None:
+    """What a pass-through's peer ended the call with reaches the caller: code, details and trailing metadata."""
+    trailers = grpc.aio.Metadata(("x-model", "m"), (headers.REQUEST_ID, "theirs"), ("blob-bin", b"\x00\xff"))
+
+    async def infer(body: bytes, context: Any) -> bytes:
+        raise grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), trailers, "no such model")
+
+    async with serving(Component(passthrough={INFER: infer})) as served:
+        async with calling(served, request_id="ours") as channel:
+            error = await failure(channel.unary_unary(INFER)(b""))
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "no such model")
+    assert dict(error.trailing_metadata()) == {"x-model": "m", headers.REQUEST_ID: "ours", "blob-bin": b"\x00\xff"}
+
+
+async def test_refused_methods_say_why() -> None:
+    """A method whose policy refuses it is PERMISSION_DENIED, METHOD_REFUSED, with the policy's own words."""
+    path = "/inference.GRPCInferenceService/SystemSharedMemoryStatus"
+
+    async def never(body: bytes, context: Any) -> bytes:
+        raise AssertionError("must not run")
+
+    async with serving(Component(passthrough={path: never})) as served, calling(served) as channel:
+        error = await failure(channel.unary_unary(path)(b""))
+    told = service_error_of(error)
+    assert told is not None
+    assert (error.code(), told.reason) == (grpc.StatusCode.PERMISSION_DENIED, Reason.METHOD_REFUSED)
+    assert "shared memory" in told.message.lower()
+
+
+async def test_only_methods_with_a_policy_are_served() -> None:
+    """A pass-through of a method that no contract knows stops the start."""
+    with pytest.raises(ValueError, match="/x/y is in no contract"):
+        async with serving(Component(passthrough={"/x/y": raising(AssertionError())})):
+            pass
