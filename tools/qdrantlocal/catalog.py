@@ -4,13 +4,18 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from qdrant_client.grpc import collections_pb2, points_pb2
 
 from tools.qdrantlocal.wal import sync_folder
 
 VERSION = 1
+
+
+class CatalogError(Exception):
+    """The file is not what this server writes."""
 
 
 @dataclass
@@ -49,9 +54,20 @@ class Catalog:
 
 
 def _read(path: Path) -> dict[str, Entry]:
-    content = json.loads(path.read_text())
-    if content.get("version") != VERSION:
-        raise ValueError(f"{path} has version {content.get('version')!r}, this server reads {VERSION}")
+    try:
+        content = json.loads(path.read_text())
+        version = content["version"]
+        entries = _entries(content["collections"]) if version == VERSION else {}
+    except (ValueError, KeyError, TypeError, AttributeError, ParseError) as error:
+        raise CatalogError(f"{path} cannot be read: {error!r}; put back a copy, or start on another folder") from error
+    if version != VERSION:
+        raise CatalogError(
+            f"{path} has version {version!r}, and this server reads {VERSION}: use the one that wrote it"
+        )
+    return entries
+
+
+def _entries(collections: dict[str, Any]) -> dict[str, Entry]:
     return {
         name: Entry(
             folder=entry["folder"],
@@ -61,5 +77,5 @@ def _read(path: Path) -> dict[str, Entry]:
                 for field_name, index in entry["indexes"].items()
             },
         )
-        for name, entry in content["collections"].items()
+        for name, entry in collections.items()
     }

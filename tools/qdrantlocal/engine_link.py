@@ -18,6 +18,7 @@ MAX_IN_FLIGHT_BYTES = 128 << 20
 MAX_FAILED_STARTS = 5
 READY_WITHIN_S = 10.0
 CLOSE_WITHIN_S = 30.0
+HOPELESS = (os.EX_TEMPFAIL, os.EX_CONFIG)  # the folder is in use, or its catalogue cannot be read
 SOCKET_BUFFER = 1 << 20
 
 
@@ -119,10 +120,10 @@ class EngineLink(asyncio.Protocol):
             answer.set_result(reply)
 
     async def _restart(self) -> None:
-        """Starts the next engine process after a growing wait, or gives up: at once if the folder is someone else's."""
+        """Starts the next engine process after a growing wait, or gives up: at once where no start can help."""
         exit_code = await asyncio.to_thread(self._process.wait)
         self._failed_starts += 1
-        if exit_code == os.EX_TEMPFAIL or self._failed_starts >= MAX_FAILED_STARTS:
+        if exit_code in HOPELESS or self._failed_starts >= MAX_FAILED_STARTS:
             self.ended.set_result(exit_code)
             return
         print(f"the engine process ended with {exit_code}; starting it again", file=sys.stderr, flush=True)

@@ -23,10 +23,15 @@ def main() -> None:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _locked(data_dir)
     _load_messages_only()
+    from tools.qdrantlocal.catalog import CatalogError
     from tools.qdrantlocal.engine import Engine
     from tools.qdrantlocal.worker import Worker
 
-    engine = Engine(data_dir)
+    try:
+        engine = Engine(data_dir)
+    except CatalogError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(os.EX_CONFIG)
     try:
         Worker(connection, engine).run()
     except OSError as error:

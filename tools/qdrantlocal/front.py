@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from tools.qdrantlocal.engine_link import EngineLink
+from tools.qdrantlocal.engine_link import HOPELESS, EngineLink
 from tools.qdrantlocal.errors import Code
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
@@ -81,4 +81,7 @@ async def serve(data_dir: str, port: int, api_key: str) -> int:
         await asyncio.wait((stopped, engine.ended), return_when=asyncio.FIRST_COMPLETED)
         await server.stop(STOP_GRACE_S)
     await engine.stop()
-    return (engine.ended.result() or 1) if engine.ended.done() else 0
+    if not engine.ended.done():
+        return 0
+    exit_code = engine.ended.result()
+    return exit_code if exit_code in HOPELESS else 1

@@ -116,8 +116,9 @@ class Worker:
         self._answers.append(pack_reply(Reply(request.id, known.code, known.message.encode())))
 
     def _send(self) -> None:
-        self._connection.sendall(b"".join(self._answers))
-        self._answers.clear()
+        if self._answers:
+            self._connection.sendall(b"".join(self._answers))
+            self._answers.clear()
 
     def _commit(self) -> None:
         """One sync of the log for all writes that somebody waits for. If it fails nobody is told that it worked."""

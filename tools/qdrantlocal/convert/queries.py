@@ -63,12 +63,12 @@ def put_records(target: Any, rows: Iterable[edge.Record]) -> None:
 
 def _stage(message: points_pb2.QueryPoints | points_pb2.PrefetchQuery, schema: Schema) -> dict[str, Any]:
     """What a query and a prefetch have in common."""
-    _check_params(message.params)
     return {
         "limit": limit_of(message),
         "prefetches": [_prefetch(prefetch, schema) for prefetch in message.prefetch],
         "query": _query(message, schema),
         "filter": optional_filter(message),
+        "params": _params(message.params),
         "score_threshold": message.score_threshold if message.HasField("score_threshold") else None,
     }
 
@@ -78,9 +78,12 @@ def _prefetch(message: points_pb2.PrefetchQuery, schema: Schema) -> edge.Prefetc
     return edge.Prefetch(**_stage(message, schema))
 
 
-def _check_params(message: points_pb2.SearchParams) -> None:
+def _params(message: points_pb2.SearchParams) -> edge.SearchParams | None:
     """Every search here is exact, so what trades exactness for speed has nothing to change."""
-    only(message, "hnsw_ef", "exact")
+    only(message, "hnsw_ef", "exact", "idf")
+    if not message.HasField("idf"):
+        return None
+    return edge.SearchParams(idf=edge.IdfParams(corpus=optional_filter(message.idf, "corpus")))
 
 
 def _query(message: points_pb2.QueryPoints | points_pb2.PrefetchQuery, schema: Schema) -> Any:

@@ -11,6 +11,7 @@ from tools.qdrantlocal.errors import invalid, unsupported
 
 NAME = re.compile(r'[^<>:"/\\|?*\x00-\x1f]{1,255}')  # Qdrant's own rule
 MAX_VECTOR_SIZE = 65_535
+NO_INDEXING_KB = 1 << 40  # building a graph would stop all calls for minutes; without one every search is exact
 SPARSE: Final = None
 Schema = dict[str, int | None]  # a vector's size by its name; SPARSE for a sparse vector
 
@@ -62,9 +63,11 @@ def edge_config(message: collections_pb2.CreateCollection) -> edge.EdgeConfig:
     sparse = {name: _sparse_vector(params) for name, params in message.sparse_vectors_config.map.items()}
     if not dense and not sparse:
         raise invalid("the collection has no vectors: set vectors_config or sparse_vectors_config")
-    if "" in dense:
-        return edge.EdgeConfig(vectors=dense[""], sparse_vectors=sparse or None)
-    return edge.EdgeConfig(vectors=dense or None, sparse_vectors=sparse or None)
+    return edge.EdgeConfig(
+        vectors=dense.get("") or dense or None,
+        sparse_vectors=sparse or None,
+        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=NO_INDEXING_KB),
+    )
 
 
 def recorded_only(message: collections_pb2.CreateCollection) -> list[str]:
