@@ -57,6 +57,8 @@ def seal(context: CallContext, key: bytes) -> bytes:
     tenant, principal, call id and request id (a length byte and UTF-8 each), then HMAC-SHA256 of all that. Another set
     of fields is another version.
     """
+    if context.priority not in PRIORITIES:
+        raise ValueError(f"a call context's priority is one of {', '.join(PRIORITIES)}, not {context.priority!r}")
     parts = [_VERSION, _NUMBERS.pack(int(context.deadline_s * 1000), PRIORITIES.index(context.priority))]
     for name in (context.tenant, context.principal, context.call_id, context.request_id):
         data = name.encode()

@@ -159,8 +159,8 @@ def policy_of(path: str) -> Method:
 
 def behaviour_of(handler: Handler) -> Callable[..., Any]:
     """The servicer's method in a handler that generated code made."""
-    return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream  # type:
-    ignore[return-value]
+    behaviours = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+    return next(behaviour for behaviour in behaviours if behaviour is not None)
 
 
 def _dump(message: Message) -> bytes:

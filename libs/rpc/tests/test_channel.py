@@ -26,12 +26,17 @@ INNER_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 Behaviour = Callable[[bytes, Any], Any]
 
 
-async def through(inner: Component, outer: Callable[[grpc.aio.Channel], Behaviour], **context: Any) -> bytes:
+async def through(
+    inner: Component, outer: Callable[[grpc.aio.Channel], Behaviour], metadata: Any = (), **context: Any
+) -> bytes:
     """The answer to one call of `outer`, which may call `inner`."""
-    async with serving(inner) as inside, channel(inside.address) as inwards:
-        async with serving(Component(passthrough={OUTER: outer(inwards)})) as outside:
-            async with calling(outside, **context) as calls:
-                return bytes(await calls.unary_unary(OUTER)(b""))
+    async with (
+        serving(inner) as inside,
+        channel(inside.address) as inwards,
+        serving(Component(passthrough={OUTER: outer(inwards)})) as outside,
+        calling(outside, **context) as calls,
+    ):
+        return bytes(await calls.unary_unary(OUTER)(b"", metadata=metadata))
 
 
 def forwarding(inwards: grpc.aio.Channel) -> Behaviour:
@@ -92,10 +97,7 @@ async def test_the_trace_goes_on() -> None:
         seen.update(dict(context.invocation_metadata()))
         return b""
 
-    async with serving(Component(passthrough={INNER: look})) as inside, channel(inside.address) as inwards:
-        async with serving(Component(passthrough={OUTER: forwarding(inwards)})) as outside:
-            async with calling(outside) as calls:
-                await calls.unary_unary(OUTER)(b"", metadata=((headers.TRACE_PARENT, parent),))
+    await through(Component(passthrough={INNER: look}), forwarding, metadata=((headers.TRACE_PARENT, parent),))
     assert seen[headers.TRACE_PARENT] == parent
 
 
@@ -132,7 +134,7 @@ async def test_what_a_call_left_open_ends_with_it() -> None:
     """An inner stream that a handler forgot is cancelled when the handler returns."""
     ended = asyncio.Event()
 
-    async def stream(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def left(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         try:
             yield b"first"
             await asyncio.Event().wait()
@@ -148,10 +150,8 @@ async def test_what_a_call_left_open_ends_with_it() -> None:
 
         return forward
 
-    async with serving(Component(passthrough={INNER_STREAM: stream})) as inside, channel(inside.address) as inwards:
-        async with serving(Component(passthrough={OUTER: outer(inwards)})) as outside, calling(outside) as calls:
-            assert await calls.unary_unary(OUTER)(b"") == b"first"
-            await eventually(ended.is_set)
+    assert await through(Component(passthrough={INNER_STREAM: left}), outer) == b"first"
+    await eventually(ended.is_set)
 
 
 async def test_nothing_is_added_outside_of_a_call() -> None:

@@ -61,17 +61,17 @@ async def is_not_serving(check: Callable[[str], grpc.aio.UnaryUnaryCall]) -> boo
 async def test_watch_tells_changes() -> None:
     """Watch sends the state now and each change; SERVICE_UNKNOWN for a service that is not here."""
     dependency = Dependency()
-    async with serving(Component(checks={SERVICE: [dependency.check]})) as served:
-        async with grpc.aio.insecure_channel(served.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            call = stub.Watch(pb.HealthCheckRequest(service=SERVICE))  # type: ignore[attr-defined]
-            assert (await call.read()).status == NOT_SERVING
-            dependency.there = True
-            assert (await call.read()).status == SERVING
-            call.cancel()
-            unknown = stub.Watch(pb.HealthCheckRequest(service="nobody"))  # type: ignore[attr-defined]
-            assert (await unknown.read()).status == pb.HealthCheckResponse.SERVICE_UNKNOWN
-            unknown.cancel()
+    component = Component(checks={SERVICE: [dependency.check]})
+    async with serving(component) as served, grpc.aio.insecure_channel(served.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        call = stub.Watch(pb.HealthCheckRequest(service=SERVICE))  # type: ignore[attr-defined]
+        assert (await call.read()).status == NOT_SERVING
+        dependency.there = True
+        assert (await call.read()).status == SERVING
+        call.cancel()
+        unknown = stub.Watch(pb.HealthCheckRequest(service="nobody"))  # type: ignore[attr-defined]
+        assert (await unknown.read()).status == pb.HealthCheckResponse.SERVICE_UNKNOWN
+        unknown.cancel()
 
 
 async def test_an_unknown_service_is_not_found() -> None:

@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2_grpc
 from libs.testing.eventually import eventually
 from libs.testing.serving import KEY, Served, calling
 
+PYTHONPATH = os.pathsep.join(os.path.abspath(path) for path in sys.path)
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -46,7 +47,7 @@ async def start(folder: Path, **settings: str) -> asyncio.subprocess.Process:
     key.write_text(KEY.hex())
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
+        "PYTHONPATH": PYTHONPATH,
         "WEFT_ECHO_LISTEN": "127.0.0.1:0",
         "WEFT_ECHO_CONTEXT_KEY_FILE": str(key),
         "WEFT_ECHO_GATE": str(folder / "gate"),

@@ -163,11 +163,15 @@ async def test_a_field_out_of_bounds_is_named() -> None:
 
 async def test_nested_and_repeated_fields_are_named_by_their_path() -> None:
     """A violation's field is a path, with places in lists."""
-    question = answers.Question(collection="guides", text="how", history=[{"role": 2, "content": "a"}, {"content":
-    "b"}]) async with serving(answering(no_numbers)) as served, calling(served) as channel: call =
-    answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer( answers.StreamAnswerRequest(question=question) )
-    told = service_error_of(await failure(call.read())) assert told is not None assert [violation.field for violation in
-    told.violations] == ["question.history[1].role"]
+    history = [{"role": 2, "content": "a"}, {"content": "b"}]
+    question = answers.Question(collection="guides", text="how", history=history)
+    async with serving(answering(no_numbers)) as served, calling(served) as channel:
+        call = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(
+            answers.StreamAnswerRequest(question=question)
+        )
+        told = service_error_of(await failure(call.read()))
+    assert told is not None
+    assert [violation.field for violation in told.violations] == ["question.history[1].role"]
 
 
 async def test_an_oversized_message_is_told_its_limit() -> None:
