@@ -2,7 +2,7 @@
 
 import typer
 
-from tools.cli import stack
+from tools.cli import access, content, stack
 
 app = typer.Typer(
     name="weft",
@@ -11,7 +11,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (stack,):
+for group in (stack, content, access):
     group.register(app)
 
 if __name__ == "__main__":

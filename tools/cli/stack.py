@@ -38,14 +38,14 @@ def up(
         if not equals:
             raise typer.BadParameter(f"{setting!r} is not PART=N, such as gateway=8000", param_hint="--port")
         chosen[name] = number
-    raise typer.Exit(run_up(_folder(state), DECLARATION, detach=detach, port_offset=port_offset, ports=chosen))
+    raise typer.Exit(run_up(state_folder(state), DECLARATION, detach=detach, port_offset=port_offset, ports=chosen))
 
 
 def down(state: State = None) -> None:
     """Stop the stack. Its data stays."""
     from tools.cli.stack_down import run_down
 
-    raise typer.Exit(run_down(_folder(state)))
+    raise typer.Exit(run_down(state_folder(state)))
 
 
 def status(
@@ -55,7 +55,7 @@ def status(
     """Show how each part is. Exit code 0 if the stack is ready, else 1."""
     from tools.cli.stack_status import run_status
 
-    raise typer.Exit(run_status(_folder(state), as_json=as_json))
+    raise typer.Exit(run_status(state_folder(state), as_json=as_json))
 
 
 def logs(
@@ -67,10 +67,10 @@ def logs(
     """Show the last lines of the parts' logs."""
     from tools.cli.stack_logs import run_logs
 
-    raise typer.Exit(run_logs(_folder(state), part, follow_on=follow, count=lines))
+    raise typer.Exit(run_logs(state_folder(state), part, follow_on=follow, count=lines))
 
 
-def _folder(state: Path | None) -> Path:
+def state_folder(state: Path | None) -> Path:
     from tools.stack.part import DEFAULT_STATE
 
     return (state or DEFAULT_STATE).expanduser().absolute()

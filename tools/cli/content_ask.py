@@ -1,0 +1,82 @@
+"""Behind `weft ask`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable, Sequence
+from pathlib import Path
+
+from google.protobuf.json_format import MessageToDict
+
+import weft.client
+from tools.cli.calling import run_call
+from tools.cli.gateway import Access
+from weft.rag.v1 import answer_service_pb2, passage_pb2
+
+Events = AsyncIterable[answer_service_pb2.StreamAnswerResponse]
+
+EXCERPT_CHARACTERS = 160
+NOT_FOUND = "Not found in this collection."
+LEXICAL_ONLY = "(The question could not be embedded: passages were found by their words alone.)"
+
+
+def run_ask(
+    question: str, collection: str, state: Path, address: str | None, token_file: Path | None, *, as_json: bool
+) -> int:
+    """Answers the exit code."""
+    request = answer_service_pb2.StreamAnswerRequest(
+        question=answer_service_pb2.Question(collection=collection, text=question)
+    )
+
+    async def call(access: Access) -> int:
+        async with weft.client.connect(access.address, token=access.token) as client:
+            stream = client.answers.StreamAnswer(request)
+            await (_print_json(stream) if as_json else _print_answer(stream))
+        return 0
+
+    return run_call(call, state, address, token_file)
+
+
+async def _print_json(stream: Events) -> None:
+    async for message in stream:
+        fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        print(json.dumps(fields, ensure_ascii=False), flush=True)
+
+
+async def _print_answer(stream: Events) -> None:
+    passages: Sequence[passage_pb2.Passage] = ()
+    cited: set[int] = set()
+    async for message in stream:
+        event = message.WhichOneof("event")
+        if event == "passages":
+            passages = message.passages.passages
+            if message.passages.degradation == passage_pb2.DEGRADATION_LEXICAL_ONLY:
+                print(LEXICAL_ONLY)
+        elif event == "delta":
+            print(message.delta.text, end="", flush=True)
+        elif event == "citation":
+            cited.add(message.citation.number)
+        elif event == "done":
+            _print_end(message.done.outcome, passages, sorted(cited))
+
+
+def _print_end(
+    outcome: answer_service_pb2.AnswerOutcome.ValueType, passages: Sequence[passage_pb2.Passage], cited: Sequence[int]
+) -> None:
+    if outcome == answer_service_pb2.ANSWER_OUTCOME_NOT_FOUND:
+        print(NOT_FOUND)
+        return
+    print(" ..." if outcome == answer_service_pb2.ANSWER_OUTCOME_LENGTH else "")
+    if cited:
+        print("\nSources:")
+    for number in cited:
+        passage = passages[number - 1]
+        place = " > ".join([passage.title, *(heading for heading in passage.headings if heading != passage.title)])
+        print(f"[{number}] {place}" + (f" ({passage.source_uri})" if passage.source_uri else ""))
+        print(f"    {_excerpt(passage.text)}")
+
+
+def _excerpt(text: str) -> str:
+    """The beginning of a passage, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT_CHARACTERS else line[: EXCERPT_CHARACTERS - 4].rsplit(" ", 1)[0] + " ..."

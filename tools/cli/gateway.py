@@ -1,0 +1,56 @@
+"""How commands reach a gateway: a stack's own, or one that is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", metavar="HOST:PORT", envvar="WEFT_ADDRESS", help="A gateway other than the stack's."),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", metavar="FILE", envvar="WEFT_TOKEN_FILE", help="A token other than the stack developer's."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the gateway is, and the caller's token."""
+
+    address: str
+    token: str
+
+
+class AccessError(RuntimeError):
+    """There is no gateway or no token to use; the message says what to do."""
+
+
+def access(state: Path, address: str | None, token_file: Path | None) -> Access:
+    """What is named; for what is not, the stack on `state`. Raises AccessError."""
+    from tools.stack.setup import TOKEN_FILE
+
+    token_path = token_file or state / "keys" / TOKEN_FILE
+    return Access(address or _stack_address(state), _read_token(token_path))
+
+
+def _stack_address(state: Path) -> str:
+    from tools.stack.snapshot import read_snapshot
+
+    snapshot = read_snapshot(state)
+    if snapshot is None or snapshot.phase not in ("starting", "up"):
+        raise AccessError(f"no stack is running on {state}: start it with `weft up`, or name a gateway with --address")
+    return next(part.address for part in snapshot.parts if part.name == "gateway")
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AccessError(f"cannot read a token from {path} ({error}): name one with --token-file") from None
