@@ -42,7 +42,8 @@ def embed(client: Any, texts: Sequence[str | bytes]) -> Embedded:
 def test_vectors_have_length_one(client: Any) -> None:
     """Every text, the empty one and bytes that are no text included, has a vector of 384 floats of length 1."""
     vectors = embed(client, ["A cat.", "", " ", b"\xff\xfe", "x" * 10_000, "\x00"]).vectors
-    assert (vectors.shape, vectors.dtype) == ((6, 384), np.float32)
+    assert vectors.shape == (6, 384)
+    assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 

@@ -130,7 +130,8 @@ class Reply:
             self._sender.send(pb_utils.InferenceResponse(error=error), flags=_FINAL)
 
     def raise_if_cancelled(self) -> None:
-        if self._sender.is_cancelled():
+        """Asks Triton. Not after the last response: Triton has freed the request by then, and would crash."""
+        if not self._ended and self._sender.is_cancelled():
             raise Cancelled
 
 
@@ -141,11 +142,11 @@ async def _stream(generated: Generated, reply: Reply, wanted: frozenset[str], in
     """One response a token; as in vLLM the finish reason is "None" until the last one. A text without tokens is one."""
     tokens: Sequence[str] = generated.tokens or [""]
     for at, token in enumerate(tokens, start=1):
-        reply.raise_if_cancelled()
         last = at == len(tokens)
         finish_reason = generated.finish_reason if last else "None"
         reply.send(_tensors(token, finish_reason, input_tokens, bool(token), wanted), bool(token), last=last)
         if at % TOKENS_A_TURN == 0:
+            reply.raise_if_cancelled()
             await asyncio.sleep(0)
 
 
