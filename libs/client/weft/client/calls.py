@@ -63,7 +63,7 @@ class _Callable:
         self._inner = inner
         self._headers_of = headers_of
         self._wrap = wrap
-        self._default_timeout_s = methods()[path].default_timeout_s
+        self._method = methods()[path]
 
     def __call__(
         self, request: Message, *, timeout: float | None = None, metadata: Headers | None = None, **kwargs: Any
@@ -73,7 +73,8 @@ class _Callable:
         if request_id is None:
             request_id = str(uuid.uuid4())
             sent.append((headers.REQUEST_ID, request_id))
-        timeout = self._default_timeout_s if timeout is None else timeout
+        wanted_s = self._method.default_timeout_s if timeout is None else timeout
+        timeout = min(wanted_s, self._method.max_timeout_s)
         call = self._inner(_with_request_id(request), timeout=timeout, metadata=tuple(sent), **kwargs)
         return self._wrap(call, request_id)
 
