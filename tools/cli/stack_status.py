@@ -8,25 +8,30 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tools.stack.launch import is_claimed
 from tools.stack.part import load_declaration
 from tools.stack.snapshot import read_snapshot
-from tools.stack.status import PartStatus, StackStatus, look
+from tools.stack.status import PartStatus, StackStatus, look, nothing
 
 COLOURS = {"ready": "green", "failed": "red", "unhealthy": "red", "restarting": "yellow", "stopped": "dim"}
-NOTHING = StackStatus(False, "stopped", "", None, 0, ())
+DAY_S = 24 * 3600
 MIB = 1024 * 1024
 
 
 def run_status(state: Path, *, as_json: bool) -> int:
     """Answers the exit code: 0 if the stack is ready."""
     snapshot = read_snapshot(state)
-    status = look(snapshot, load_declaration(snapshot.declaration).parts) if snapshot else NOTHING
+    status = look(snapshot, load_declaration(snapshot.declaration).parts) if snapshot else nothing("stopped")
+    if not status.supervisor_pid and is_claimed(state):
+        status = nothing("setting up")
     if as_json:
         print(json.dumps(status.as_json(), indent=2))
-    elif not snapshot:
+    elif status.parts:
+        _show(status, state)
+    elif status.phase == "stopped":
         print(f"No stack has been started on {state}: weft up")
     else:
-        _show(status, state)
+        print(f"The stack on {state} is being set up.")
     return 0 if status.ready else 1
 
 
@@ -37,8 +42,7 @@ def _show(status: StackStatus, state: Path) -> None:
     for name in ("PID", "MEMORY", "UP SINCE", "RESTARTS"):
         table.add_column(name, justify="right", no_wrap=True)
     for part in status.parts:
-        since = time.strftime("%F %T", time.localtime(part.since)) if part.pid else ""
-        cells = [part.address, str(part.pid or ""), _mib(part.memory_bytes), since, str(part.restarts)]
+        cells = [part.address, str(part.pid or ""), _mib(part.memory_bytes), _since(part), str(part.restarts)]
         table.add_row(part.name, Text(part.state, COLOURS.get(part.state, "")), *cells)
     if status.supervisor_pid:
         table.add_row("supervisor", "", "", str(status.supervisor_pid), _mib(status.supervisor_memory_bytes), "", "")
@@ -49,7 +53,7 @@ def _show(status: StackStatus, state: Path) -> None:
     console.print(table)
     for part in status.parts:
         if part.detail:
-            console.print(Text(f"{part.name}: {_last(part)}"))
+            console.print(Text(f"{part.name}: {'last failure: ' if part.pid else ''}{part.detail.splitlines()[0]}"))
     if status.supervisor_pid:
         console.print(
             "[dim]MEMORY is the proportional set size: pages that processes share are counted once in all.[/dim]"
@@ -58,13 +62,12 @@ def _show(status: StackStatus, state: Path) -> None:
         console.print(f"The stack on {state} is stopped: weft up")
 
 
-def _last(part: PartStatus) -> str:
-    first_line = part.detail.splitlines()[0]
-    return (
-        first_line
-        if part.state in ("failed", "unhealthy", "restarting")
-        else f"before its last restart it {first_line}"
-    )
+def _since(part: PartStatus) -> str:
+    """The time alone if it is of the last day."""
+    if not part.pid:
+        return ""
+    recent = time.time() - part.since < DAY_S
+    return time.strftime("%T" if recent else "%F %H:%M", time.localtime(part.since))
 
 
 def _mib(size: int) -> str:

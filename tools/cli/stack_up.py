@@ -70,7 +70,7 @@ def _stop(launched: Launched) -> int:
 def _tell_changes(before: Snapshot, now: Snapshot) -> None:
     for was, part in zip(before.parts, now.parts, strict=True):
         if part.state == "restarting" and was.state != "restarting":
-            print(f"{part.name} {part.last_exit.splitlines()[0]}; it is being restarted", file=sys.stderr)
+            print(f"{part.name}: {part.last_exit.splitlines()[0]}; it is being restarted", file=sys.stderr)
         elif part.state == "ready" and (was.state == "restarting" or part.restarts > was.restarts):
             print(f"{part.name} is ready again (restart {part.restarts})", file=sys.stderr)
 

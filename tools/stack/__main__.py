@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from tools.stack.guardian import end_children, remove_shared_memory
 from tools.stack.leash import Leash
 from tools.stack.part import Stack, load_declaration
 from tools.stack.snapshot import PartSnapshot, Snapshot, process_start, write_snapshot
@@ -29,7 +30,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Threads that still start a part are not waited for: the guardian ends what they began.
     code = main()
+    # The guardian does this too, unless it was killed. Threads that still start a part are not waited for.
+    end_children()
+    remove_shared_memory()
     sys.stdout.flush()
     os._exit(code)

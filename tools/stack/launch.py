@@ -20,6 +20,7 @@ from tools.stack.logs import last_lines
 from tools.stack.part import Part, Stack, StackError
 from tools.stack.snapshot import Snapshot, process_start, read_snapshot
 
+ENDED = ("stopped", "failed")
 POLL_S = 0.05
 CLAIM_WITHIN_S = 0.5  # `is_claimed` holds the lock for a moment
 STOP_WITHIN_S = 90.0
@@ -58,7 +59,8 @@ def claim(state: Path) -> Claim:
     except OSError as error:
         raise StackError(f"cannot write to {state} ({error.strerror}): name another folder with --state") from None
     if not _lock(file, CLAIM_WITHIN_S):
-        owner = _owner(state)
+        running = read_snapshot(state)
+        owner = running.supervisor_pid if running and running.phase not in ENDED else _owner(state)
         file.close()
         raise StackError(
             f"a stack is already running on {state} (pid {owner}): see `weft status`, stop it with `weft down`, "
@@ -109,7 +111,7 @@ class Launched:
     def kill(self) -> None:
         """Ends the supervisor at once; the guardian does the rest."""
         snapshot = read_snapshot(self.stack.state)
-        if snapshot and snapshot.phase not in ("stopped", "failed"):
+        if snapshot and snapshot.phase not in ENDED:
             _signal(snapshot.supervisor_pid, signal.SIGKILL)
         self.guardian.wait()
 

@@ -37,12 +37,15 @@ def last_lines(log: Path, count: int) -> list[str]:
 
 
 def follow(logs: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Lines as they are written from now on, without an end. A log may not be there yet, or be emptied meanwhile."""
-    positions = {log: _size(log) for log in logs}
-    partial = dict.fromkeys(logs, "")
+    """Lines as they are written from this call on, without an end. A log may come later, or be emptied meanwhile."""
+    return _follow({log: _size(log) for log in logs})
+
+
+def _follow(positions: dict[Path, int]) -> Iterator[tuple[Path, str]]:
+    partial = dict.fromkeys(positions, "")
     while True:
         idle = True
-        for log in logs:
+        for log in positions:
             size = _size(log)
             if size < positions[log]:
                 positions[log], partial[log] = 0, ""

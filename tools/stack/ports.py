@@ -30,10 +30,9 @@ def resolve_ports(
     two parts share.
     """
     known = {part.name for part in parts}
-    for source, names in (("--port", list(chosen)), (PREFIX, _names_in(environment))):
-        for name in names:
-            if name not in known:
-                raise StackError(f"{source}: there is no part {name!r}; parts are {', '.join(sorted(known))}")
+    for name, source in {**_names_in(environment), **dict.fromkeys(chosen, "--port")}.items():
+        if name not in known:
+            raise StackError(f"{source}: there is no part {name!r}; parts are {', '.join(sorted(known))}")
     ports: dict[str, int] = {}
     for part in parts:
         if part.name in chosen:
@@ -60,8 +59,9 @@ def check_free(ports: Mapping[str, int]) -> None:
         raise StackError("\n".join(lines) + "\nor move all ports at once with --port-offset N")
 
 
-def _names_in(environment: Mapping[str, str]) -> list[str]:
-    return [name.removeprefix(PREFIX).lower() for name in environment if name.startswith(PREFIX)]
+def _names_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """The parts whose ports variables set, each with its variable."""
+    return {name.removeprefix(PREFIX).lower(): name for name in environment if name.startswith(PREFIX)}
 
 
 def _parse(source: str, value: str) -> int:

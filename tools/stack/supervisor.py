@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from libs.parts.processes import PartError, RunningPart
+from tools.stack.guardian import adopt_orphans
 from tools.stack.logs import rotate
 from tools.stack.part import Part, RestartPolicy, Stack, start_waves
 from tools.stack.snapshot import Phase, Snapshot, write_snapshot
@@ -158,7 +159,8 @@ class Supervisor:
         return True
 
     def _stop(self) -> None:
-        """Each part before those that it needs."""
+        """Each part before those that it needs. What parts leave behind is adopted, for `__main__` to end."""
+        adopt_orphans()
         for wave in reversed(self._waves):
             for keeper in wave:
                 keeper.request_stop()
