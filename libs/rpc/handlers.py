@@ -7,13 +7,13 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
-import protovalidate
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from libs.contracts.policies import Method, methods
 from libs.errors import errors
-from libs.errors.errors import FieldViolation, Reason
+from libs.errors.errors import Reason
+from libs.rpc.parsing import parser
 from libs.rpc.running import Context, Gate, RunningCall, unknown_method
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -23,8 +23,6 @@ Passthrough = Callable[[Any, Context], Any]
 """A method over raw bytes: `async def (bytes, context) -> bytes`, or an async generator of bytes where the server
 streams. The first argument is an async iterator of bytes where the client streams. An AioRpcError that it raises is
 relayed as it is: code, details and trailing metadata."""
-
-_MAX_VIOLATIONS = 20
 
 
 class Routes(grpc.GenericRpcHandler):
@@ -60,7 +58,7 @@ class Routes(grpc.GenericRpcHandler):
 
     def add_typed(self, path: str, behaviour: Callable[..., Any], request: type[Message]) -> None:
         """Serves `path` with messages, valid ones of type `request`. Raises ValueError where it has no policy."""
-        self._add(policy_of(path), behaviour, _parser(request), _dump, self._limit_bytes)
+        self._add(policy_of(path), behaviour, parser(request), _dump, self._limit_bytes)
 
     def add_passthrough(self, path: str, behaviour: Passthrough, limit_bytes: int) -> None:
         """Serves `path`, a method of a known contract, with bytes. Raises ValueError where it has no policy."""
@@ -165,40 +163,3 @@ def behaviour_of(handler: Handler) -> Callable[..., Any]:
 
 def _dump(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-def _parser(request: type[Message]) -> Parse:
-    """Bytes to a valid `request`. Compiles its rules now, so that a broken contract stops the start, not a call."""
-    validator = protovalidate.Validator()
-    validator.collect_violations(request())
-    full_name = request.DESCRIPTOR.full_name
-
-    def parse(body: bytes) -> Message:
-        try:
-            message = request.FromString(body)
-        except DecodeError:
-            raise errors.InvalidArgumentError(
-                Reason.MESSAGE_MALFORMED, f"the body is not a {full_name}", metadata={"message": full_name}
-            ) from None
-        violations = validator.collect_violations(message)
-        if violations:
-            raise _invalid([_violation(violation) for violation in violations])
-        return message
-
-    return parse
-
-
-def _invalid(violations: list[FieldViolation]) -> errors.InvalidArgumentError:
-    first, more = violations[0], len(violations) - 1
-    message = f"{first.field}: {first.description}" + (f" (and {more} more)" if more else "")
-    return errors.InvalidArgumentError(Reason.FIELD_INVALID, message, violations=violations[:_MAX_VIOLATIONS])
-
-
-def _violation(violation: protovalidate.Violation) -> FieldViolation:
-    proto = violation.proto
-    path = ""
-    for element in proto.field.elements if proto.field else ():
-        path += f".{element.field_name}" if path else element.field_name
-        if element.subscript is not None:
-            path += f"[{element.subscript.value}]"
-    return FieldViolation(path, proto.message)

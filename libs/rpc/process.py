@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 from libs.auth.context import ContextKeyError
-from libs.config.settings import ServiceSettings, load
+from libs.config.settings import ServiceSettings, SettingsError, load
 
 if TYPE_CHECKING:
     from libs.rpc.server import Component
@@ -25,7 +25,10 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 def run(name: str, settings_class: type[S], build: Callable[[S], AbstractAsyncContextManager[Component]]) -> None:
-    """Runs one service on uvloop until SIGTERM. Exits with 2 and says why where the settings are wrong."""
+    """Runs one service on uvloop until SIGTERM. Exits with 2 and says why where the settings are wrong.
+
+    `build` raises SettingsError for what only it can find.
+    """
     import uvloop
 
     from libs.rpc.server import ListenError, serve
@@ -33,6 +36,6 @@ def run(name: str, settings_class: type[S], build: Callable[[S], AbstractAsyncCo
     settings = load(settings_class)
     try:
         uvloop.run(serve(name, settings, lambda: build(settings)))
-    except (ContextKeyError, ListenError) as error:
+    except (ContextKeyError, ListenError, SettingsError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 
 from libs.auth.context import read_context_key
+from libs.auth.jwks import JwksError
 from libs.auth.tokens import TokenVerifier
+from libs.config.settings import SettingsError
 from libs.contracts.open_inference import open_inference_pb2
 from libs.contracts.policies import Method, methods
 from libs.rpc.channel import channel
@@ -29,10 +31,10 @@ OWN = "gateway"
 
 @asynccontextmanager
 async def gateway(settings: GatewaySettings) -> AsyncIterator[Component]:
-    """The gateway, with its channels open. Raises ValueError where a contract names an upstream that no setting has."""
+    """The gateway, with its channels open. Raises SettingsError where it has no keys, or a contract has no upstream."""
     open_inference_pb2()  # so that reflection can describe it
     forwarded = forwarded_methods(methods(), settings.upstreams.model_dump())
-    admit = Admit(TokenVerifier(settings.jwks_file, settings.issuer, settings.audience), _new_id)
+    admit = Admit(_verifier(settings), _new_id)
     async with AsyncExitStack() as stack:
         channels = {
             name: await stack.enter_async_context(channel(address))
@@ -49,17 +51,24 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Component]:
 def forwarded_methods(policies: Mapping[str, Method], upstreams: Mapping[str, str]) -> list[Method]:
     """The methods that other services serve.
 
-    Raises ValueError for one whose service has no address, and for a public one: the services behind the gateway
+    Raises SettingsError for one whose service has no address, and for a public one: the services behind the gateway
     answer nobody whom it does not vouch for.
     """
     forwarded = [method for method in policies.values() if method.served_by != OWN]
     for method in forwarded:
         if method.served_by not in upstreams:
             variable = f"{PREFIX}UPSTREAMS__{method.served_by}".upper()
-            raise ValueError(f"{method.path} is served by {method.served_by!r}: there is no setting {variable}; add it")
+            raise SettingsError([f"{method.path} is served by {method.served_by!r}: no setting {variable}; add it"])
         if method.public:
-            raise ValueError(f"{method.path} is public, but only methods that the gateway serves itself can be")
+            raise SettingsError([f"{method.path} is public, but only methods that the gateway serves itself can be"])
     return forwarded
+
+
+def _verifier(settings: GatewaySettings) -> TokenVerifier:
+    try:
+        return TokenVerifier(settings.jwks_file, settings.issuer, settings.audience)
+    except JwksError as error:
+        raise SettingsError([f"{PREFIX}JWKS_FILE: {error}"]) from None
 
 
 def _checks(forwarded: list[Method], channels: Mapping[str, grpc.aio.Channel]) -> Mapping[str, Sequence[Check]]:

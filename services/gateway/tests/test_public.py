@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +71,8 @@ async def test_a_forwarded_service_is_as_healthy_as_what_serves_it(gateway: Gate
     async def follows() -> bool:
         return await status_of("weft.embedding.v1.EmbeddingService") == serving
 
-    assert await eventually(lambda: asyncio.ensure_future(follows()))
+    condition: Any = follows
+    await eventually(condition)
     assert await status_of("weft.rag.v1.SearchService") == not_serving
     assert await status_of("weft.gateway.v1.IdentityService") == serving
     failure = await failure_of(stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service")))

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
+from libs.config.settings import SettingsError
 from libs.contracts.policies import methods
 from services.gateway.settings import Upstreams
 from services.gateway.wiring import forwarded_methods
@@ -27,12 +28,12 @@ def test_every_contract_is_served() -> None:
 def test_a_contract_that_nobody_serves_is_told_at_the_start() -> None:
     """A contract that names an unknown component is an error that names the setting to add."""
     strange = replace(EMBED, served_by="vision")
-    with pytest.raises(ValueError, match=r"Embed.*WEFT_GATEWAY_UPSTREAMS__VISION"):
+    with pytest.raises(SettingsError, match=r"Embed.*WEFT_GATEWAY_UPSTREAMS__VISION"):
         forwarded_methods(MappingProxyType({strange.path: strange}), UPSTREAMS)
 
 
 def test_no_public_method_is_forwarded() -> None:
     """A service behind the gateway answers nobody without a tenant: a contract that wants that is told at the start."""
     public = replace(EMBED, public=True, scopes=())
-    with pytest.raises(ValueError, match=r"Embed is public"):
+    with pytest.raises(SettingsError, match=r"Embed is public"):
         forwarded_methods(MappingProxyType({public.path: public}), UPSTREAMS)

@@ -43,6 +43,7 @@ class Seen:
     remaining_s: list[float] = field(default_factory=list)
     produced: int = 0
     ended: int = 0
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, context: Context) -> None:
         self.contexts.append(current_call())
@@ -61,6 +62,8 @@ class Embedding(embedding_grpc.EmbeddingServiceServicer):
         try:
             if request.texts[0] == "hang":
                 await asyncio.sleep(60)
+            if request.texts[0] == "wait":
+                await self._seen.go_on.wait()
         finally:
             self._seen.ended += 1
         if request.texts[0] == "missing":
