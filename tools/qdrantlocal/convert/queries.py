@@ -8,7 +8,7 @@ import qdrant_edge as edge
 from qdrant_client.grpc import points_pb2
 
 from tools.qdrantlocal.convert.fields import only, put_point_id
-from tools.qdrantlocal.convert.filters import optional_filter
+from tools.qdrantlocal.convert.filters import filter_of, optional_filter
 from tools.qdrantlocal.convert.payload import payload_selector, put_payload
 from tools.qdrantlocal.convert.schema import Schema
 from tools.qdrantlocal.convert.vectors import put_vectors, query_vector, vectors_selector
@@ -83,7 +83,8 @@ def _params(message: points_pb2.SearchParams) -> edge.SearchParams | None:
     only(message, "hnsw_ef", "exact", "idf")
     if not message.HasField("idf"):
         return None
-    return edge.SearchParams(idf=edge.IdfParams(corpus=optional_filter(message.idf, "corpus")))
+    corpus = filter_of(message.idf.corpus) if message.idf.HasField("corpus") else None
+    return edge.SearchParams(idf=edge.IdfParams(corpus=corpus))
 
 
 def _query(message: points_pb2.QueryPoints | points_pb2.PrefetchQuery, schema: Schema) -> Any:
