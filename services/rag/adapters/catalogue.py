@@ -1,0 +1,328 @@
+"""The catalogue in Redis: what is true of collections and documents. Every write is one script."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import orjson
+from redis import exceptions
+from redis.asyncio import Redis
+
+from libs.errors.errors import Reason, UnavailableError
+from services.rag.adapters.catalogue_keys import TENANTS, TenantKeys
+from services.rag.adapters.records import (
+    dump_document,
+    dump_ingested,
+    load_collection,
+    load_document,
+    load_ingested,
+)
+from services.rag.domain import failures
+from services.rag.domain.documents import Collection, Document
+from services.rag.ports import CurrentVersions, Garbage, Ingested, RequestKey, Scope
+
+_SCRIPTS = (
+    "create_collection",
+    "delete_collection",
+    "delete_document",
+    "list_documents",
+    "begin_version",
+    "abandon_version",
+    "make_current",
+    "claim_garbage",
+)
+
+
+@dataclass(frozen=True)
+class CatalogueLimits:
+    """What the catalogue holds at most, and how long its promises last.
+
+    `ingest_lease_s`: how long a version may be pending without a sign of its writer. `sweep_grace_s`: how long garbage
+    stays, so that a write still on its way to the index arrives before the sweep. `sweep_lease_s`: when garbage that
+    was handed out is handed out again.
+    """
+
+    max_collections: int = 1000
+    max_documents: int = 100_000
+    ingest_lease_s: float = 120.0
+    sweep_grace_s: float = 10.0
+    sweep_lease_s: float = 60.0
+
+
+class RedisCatalogue:
+    """The port Catalogue over one Redis. `new_id` makes the uids of collections, `now_s` tells the time that is shown
+    to people."""
+
+    def __init__(
+        self, redis: Redis, limits: CatalogueLimits, *, new_id: Callable[[], str], now_s: Callable[[], float]
+    ) -> None:
+        self._redis = redis
+        self._limits = limits
+        self._new_id = new_id
+        self._now_s = now_s
+        ledger = _source("ledger")
+        self._scripts = {name: redis.register_script(ledger + _source(name)) for name in _SCRIPTS}
+        self._grace_ms = _ms(limits.sweep_grace_s)
+
+    async def check(self) -> None:
+        """Raises UnavailableError where Redis does not answer."""
+        await _reached(self._redis.ping())
+
+    async def create_collection(self, tenant: str, name: str, description: str, request: RequestKey) -> Collection:
+        keys = TenantKeys(tenant)
+        await _reached(self._redis.sadd(TENANTS, tenant))
+        status, answer = await self._run(
+            "create_collection",
+            (keys.names, keys.of(name).collection, keys.generation, keys.request(request.request_id)),
+            (
+                name,
+                self._new_id(),
+                description,
+                _ms(self._now_s()),
+                self._limits.max_collections,
+                request.fingerprint,
+            ),
+        )
+        if status == "FULL":
+            raise failures.too_many_collections(self._limits.max_collections)
+        self._raise_for(status, name, request)
+        return load_collection(name, orjson.loads(answer), 0)
+
+    async def collection(self, tenant: str, name: str) -> Collection:
+        keys = TenantKeys(tenant).of(name)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(keys.collection)
+            pipeline.hlen(keys.versions)
+            fields, count = await _reached(pipeline.execute())
+        if not fields:
+            raise failures.no_collection(name)
+        return load_collection(name, _text(fields), count)
+
+    async def collections(self, tenant: str, *, after: str, limit: int) -> list[Collection]:
+        keys = TenantKeys(tenant)
+        first = f"({after}" if after else "-"
+        names = await _reached(self._redis.zrangebylex(keys.names, first, "+", start=0, num=limit))
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.hgetall(keys.of(name.decode()).collection)
+                pipeline.hlen(keys.of(name.decode()).versions)
+            found = await _reached(pipeline.execute())
+        return [
+            load_collection(name.decode(), _text(fields), count)
+            for name, fields, count in zip(names, found[::2], found[1::2], strict=True)
+            if fields
+        ]
+
+    async def delete_collection(self, tenant: str, name: str, request: RequestKey) -> int:
+        keys = TenantKeys(tenant)
+        of = keys.of(name)
+        status, answer = await self._run(
+            "delete_collection",
+            (
+                keys.names,
+                of.collection,
+                of.ids,
+                of.documents,
+                of.versions,
+                keys.garbage,
+                keys.request(request.request_id),
+            ),
+            (name, self._grace_ms, request.fingerprint),
+        )
+        self._raise_for(status, name, request)
+        return int(answer)
+
+    async def document(self, tenant: str, name: str, document_id: str) -> Document:
+        keys = TenantKeys(tenant).of(name)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.exists(keys.collection)
+            pipeline.hget(keys.documents, document_id)
+            exists, record = await _reached(pipeline.execute())
+        if not exists:
+            raise failures.no_collection(name)
+        if record is None:
+            raise failures.no_document(name, document_id)
+        return load_document(record)
+
+    async def documents(self, tenant: str, name: str, *, after: str, limit: int) -> list[Document]:
+        keys = TenantKeys(tenant).of(name)
+        status, records = await self._run(
+            "list_documents", (keys.collection, keys.ids, keys.documents), (after, limit), otherwise=()
+        )
+        self._raise_for(status, name)
+        return [load_document(record) for record in records]
+
+    async def delete_document(self, tenant: str, name: str, document_id: str, request: RequestKey) -> None:
+        keys = TenantKeys(tenant)
+        of = keys.of(name)
+        status, _ = await self._run(
+            "delete_document",
+            (
+                of.collection,
+                of.ids,
+                of.documents,
+                of.versions,
+                keys.garbage,
+                keys.generation,
+                keys.request(request.request_id),
+            ),
+            (document_id, self._grace_ms, request.fingerprint),
+        )
+        if status == "NO_DOCUMENT":
+            raise failures.no_document(name, document_id)
+        self._raise_for(status, name, request)
+
+    async def current_versions(
+        self, tenant: str, collection: Collection, document_ids: Sequence[str]
+    ) -> CurrentVersions:
+        keys = TenantKeys(tenant).of(collection.name)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hmget(keys.collection, ["uid", "generation"])
+            if document_ids:
+                pipeline.hmget(keys.versions, document_ids)
+            (uid, generation), *versions = await _reached(pipeline.execute())
+        if uid is None or uid.decode() != collection.uid:
+            raise failures.no_collection(collection.name)
+        found = zip(document_ids, versions[0] if versions else (), strict=True)
+        return CurrentVersions(int(generation), {key: version.decode() for key, version in found if version})
+
+    async def first_answer(self, tenant: str, request: RequestKey) -> Ingested | None:
+        if not request.request_id:
+            return None
+        entry = await _reached(self._redis.get(TenantKeys(tenant).request(request.request_id)))
+        if entry is None:
+            return None
+        if entry[:64].decode() != request.fingerprint:
+            raise failures.request_id_reused(request.request_id)
+        return load_ingested(entry[64:])
+
+    async def begin_version(self, tenant: str, collection: Collection, document_id: str, version_id: str) -> None:
+        await self._begin(tenant, collection, document_id, version_id, renews=False)
+
+    async def renew_version(self, tenant: str, collection: Collection, document_id: str, version_id: str) -> None:
+        await self._begin(tenant, collection, document_id, version_id, renews=True)
+
+    async def abandon_version(self, tenant: str, collection: Collection, version_id: str) -> None:
+        keys = TenantKeys(tenant)
+        member = f"{collection.uid}/{version_id}"
+        await self._run("abandon_version", (keys.pending, keys.garbage), (member, self._grace_ms))
+
+    async def make_current(
+        self, tenant: str, collection: Collection, ingested: Ingested, replaces: str, request: RequestKey
+    ) -> Ingested:
+        keys = TenantKeys(tenant)
+        of = keys.of(collection.name)
+        document = ingested.document
+        status, answer = await self._run(
+            "make_current",
+            (
+                of.collection,
+                of.ids,
+                of.documents,
+                of.versions,
+                keys.pending,
+                keys.garbage,
+                keys.generation,
+                keys.request(request.request_id),
+            ),
+            (
+                collection.uid,
+                document.document_id,
+                document.version_id,
+                replaces,
+                dump_document(document),
+                document.engine.model,
+                document.engine.version,
+                dump_ingested(ingested),
+                self._limits.max_documents,
+                self._grace_ms,
+                request.fingerprint,
+            ),
+        )
+        if status == "FULL":
+            raise failures.too_many_documents(self._limits.max_documents)
+        self._raise_for(status, collection.name, request)
+        return load_ingested(answer)
+
+    async def claim_garbage(self, tenant: str, *, limit: int) -> list[Garbage]:
+        keys = TenantKeys(tenant)
+        members = await _reached(
+            self._scripts["claim_garbage"](
+                keys=(keys.pending, keys.garbage), args=(limit, _ms(self._limits.sweep_lease_s), self._grace_ms)
+            )
+        )
+        pairs = [member.decode().split("/") for member in members]
+        return [Garbage(Scope(tenant, uid), version_id) for uid, version_id in pairs]
+
+    async def forget(self, garbage: Garbage) -> None:
+        member = f"{garbage.scope.uid}/{garbage.version_id}"
+        await _reached(self._redis.zrem(TenantKeys(garbage.scope.tenant).garbage, member))
+
+    async def tenants(self) -> AsyncIterator[str]:
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, found = await _reached(self._redis.sscan(TENANTS, cursor or 0, count=100))
+            for tenant in found:
+                yield tenant.decode()
+
+    async def _begin(
+        self, tenant: str, collection: Collection, document_id: str, version_id: str, *, renews: bool
+    ) -> None:
+        keys = TenantKeys(tenant)
+        of = keys.of(collection.name)
+        lease_ms = _ms(self._limits.ingest_lease_s)
+        status, _ = await self._run(
+            "begin_version",
+            (of.collection, of.versions, keys.pending),
+            (collection.uid, document_id, version_id, lease_ms, self._limits.max_documents, int(renews)),
+        )
+        if status == "FULL":
+            raise failures.too_many_documents(self._limits.max_documents)
+        self._raise_for(status, collection.name)
+
+    async def _run(
+        self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, otherwise: Any = b""
+    ) -> tuple[str, Any]:
+        """The status that a script returns, and what it says besides."""
+        status, *rest = await _reached(self._scripts[name](keys=keys, args=arguments))
+        return status.decode(), rest[0] if rest else otherwise
+
+    def _raise_for(self, status: str, name: str, request: RequestKey | None = None) -> None:
+        """Raises the error that a script's status stands for, if it stands for one."""
+        if status == "REUSED" and request is not None:
+            raise failures.request_id_reused(request.request_id)
+        if status == "MISSING":
+            raise failures.no_collection(name)
+        if status == "EXISTS":
+            raise failures.collection_exists(name)
+        if status in ("CONFLICT", "EXPIRED"):
+            raise failures.write_conflict(name)
+
+
+async def _reached(command: Any) -> Any:
+    """What a command returns (redis-py types the same methods for both of its clients, so: Any). Raises
+    UnavailableError where Redis was not reached or cannot serve right now."""
+    try:
+        return await command
+    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError) as error:
+        raise UnavailableError(
+            Reason.DEPENDENCY_UNAVAILABLE,
+            "redis cannot be reached right now; try again",
+            metadata={"dependency": "redis"},
+            retry_after_s=1.0,
+        ) from error
+
+
+def _text(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in fields.items()}
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _source(name: str) -> str:
+    return resources.files(__package__).joinpath("lua", f"{name}.lua").read_text()

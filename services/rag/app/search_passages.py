@@ -1,0 +1,91 @@
+"""Finds the passages of a collection that fit a query best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from libs.errors.errors import UnavailableError
+from services.rag.domain.documents import Collection, Engine, Hit
+from services.rag.domain.ranking import by_score
+from services.rag.ports import Catalogue, Embedded, Embedder, PassageIndex, Query, Scope
+
+_MAX_ROUNDS = 4
+_SPARE = 10
+"""Fetched beyond what is asked for, in case that hits are of versions that are no longer current."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, best first. `generation`: the collection's when the search began."""
+
+    hits: tuple[Hit, ...]
+    generation: int
+    input_tokens: int
+    lexical_only: bool
+
+
+class SearchPassages:
+    """Searches by meaning and by words. Where the query cannot be embedded, by words alone.
+
+    Documents that an engine other than the embedder's embedded are not found until they are ingested again.
+    """
+
+    def __init__(self, catalogue: Catalogue, index: PassageIndex, embedder: Embedder) -> None:
+        self._catalogue = catalogue
+        self._index = index
+        self._embedder = embedder
+
+    async def __call__(self, tenant: str, collection: str, query: str, top_k: int) -> Found:
+        """The best `top_k` passages for one query; ties by document id and position."""
+        (found,) = await self.each(tenant, collection, [query], top_k)
+        return found
+
+    async def each(self, tenant: str, collection: str, queries: Sequence[str], top_k: int) -> list[Found]:
+        """What is found for each of several queries; they are embedded together, and the first one bears what that
+        cost."""
+        known = await self._catalogue.collection(tenant, collection)
+        embedded = await self._embed(queries)
+        engine = known.engine if embedded is None else embedded.engine
+        found = []
+        for number, text in enumerate(queries):
+            vector = None if embedded is None else embedded.vectors[number]
+            hits = await self._current_hits(tenant, known, engine, Query(text, vector), top_k) if engine else []
+            cost = embedded.input_tokens if embedded is not None and number == 0 else 0
+            found.append(Found(tuple(hits), known.generation, cost, embedded is None))
+        return found
+
+    async def _embed(self, queries: Sequence[str]) -> Embedded | None:
+        try:
+            return await self._embedder.embed(queries)
+        except UnavailableError:
+            return None
+
+    async def _current_hits(
+        self, tenant: str, collection: Collection, engine: Engine, query: Query, top_k: int
+    ) -> list[Hit]:
+        """Only hits whose version is current after the index was asked, so none that was deleted or replaced before.
+
+        Asks again, without the versions that it had to drop, while these leave it short, or one of them was replaced
+        while it searched: the new version's passages may have come too late for the last answer.
+        """
+        scope = Scope(tenant, collection.uid)
+        generation = collection.generation
+        stale: set[str] = set()
+        hits: list[Hit] = []
+        for _ in range(_MAX_ROUNDS):
+            limit = top_k + _SPARE
+            answer = await self._index.search(scope, engine, query, limit=limit, without=stale)
+            documents = sorted({hit.passage.document_id for hit in answer})
+            current = await self._catalogue.current_versions(tenant, collection, documents)
+            hits = [hit for hit in answer if current.versions.get(hit.passage.document_id) == hit.passage.version_id]
+            dropped = [hit for hit in answer if hit not in hits]
+            stale.update(hit.passage.version_id for hit in dropped)
+            is_short = len(hits) < top_k and len(answer) == limit
+            was_replaced = current.generation != generation and any(
+                hit.passage.document_id in current.versions for hit in dropped
+            )
+            if not dropped or not (is_short or was_replaced):
+                break
+            generation = current.generation
+        return by_score(hits)[:top_k]

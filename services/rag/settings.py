@@ -1,0 +1,56 @@
+"""What rag is told by its environment: `WEFT_RAG_...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from libs.config.settings import Address, ServiceSettings
+
+
+class RagSettings(ServiceSettings):
+    """Addresses of what rag works with, how it cuts documents, what it holds at most, and when it lets the model
+    answer."""
+
+    model_config = SettingsConfigDict(env_prefix="WEFT_RAG_", env_nested_delimiter="__", frozen=True)
+
+    redis_url: SecretStr = Field(description="where the catalogue is, redis://:PASSWORD@HOST:PORT/0")
+    qdrant_address: Address = Field(description="Qdrant's gRPC, host:port")
+    qdrant_api_key: SecretStr | None = Field(None, description="Qdrant's key, if it asks for one")
+    embedding_address: Address = Field(description="the embedding service, host:port")
+    inference_address: Address = Field(description="the inference service, host:port")
+    tokenizer_file: Path = Field(description="tokenizer.json of the embedding model")
+
+    max_collections: int = Field(1000, ge=1, le=100_000, description="most collections of a tenant")
+    max_documents: int = Field(100_000, ge=1, le=10_000_000, description="most documents of a collection")
+    passage_tokens: int = Field(200, ge=20, le=2000, description="most tokens of a passage")
+    parallel_ingests: int = Field(4, ge=1, le=64, description="documents that are ingested at a time")
+    ingest_lease_s: float = Field(
+        120,
+        ge=1,
+        le=3600,
+        description="seconds without a sign of its writer after which an unfinished version is swept",
+    )
+    sweep_every_s: float = Field(5, gt=0, le=3600, description="seconds between two rounds of the sweeper")
+    sweep_grace_s: float = Field(
+        10, ge=0, le=3600, description="seconds that replaced and deleted passages stay stored"
+    )
+    embedding_timeout_s: float = Field(
+        10, gt=0, le=300, description="seconds after which a search goes on without vectors"
+    )
+    model_window_tokens: int = Field(4096, ge=1024, le=1_000_000, description="most tokens of a prompt and its answer")
+
+    answer_minimum: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="least evidence (similarity + answer_coverage_weight * coverage) to let the model answer",
+    )
+    answer_coverage_weight: float = Field(
+        0.3, ge=0, le=5, description="weight of the question's words found, against similarity"
+    )
+    answer_coverage_alone: float = Field(
+        0.6, ge=0, le=1, description="least share of the question's words found, where there are no vectors"
+    )
