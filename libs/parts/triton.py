@@ -20,6 +20,7 @@ START_WITHIN_S = 60.0
 EXIT_TIMEOUT_S = 8
 MOST_ERRORS = 10
 SHARED_MEMORY = Path("/dev/shm")
+STUB_WATCH = Path(__file__).with_name("stub_watch.py")
 NOT_SERVED = ("__pycache__", "tests", "BUILD", "*.md", "build_*.py")
 
 
@@ -37,8 +38,8 @@ def ensure_triton(progress: Progress = silent) -> TritonRuntime:
     """Triton, the environment of its models and the model repository: installed and built if they are not there yet."""
     library_folder = _libpython_folder()
     interpreter = f"{base_python()} {sys.version}"
-    locks = [lock_file("triton"), lock_file("triton-models")]
-    root = ensure("triton", locks, lambda folder: _install(folder, progress), also=interpreter, progress=progress)
+    root_keys = [lock_file("triton"), lock_file("triton-models"), STUB_WATCH]
+    root = ensure("triton", root_keys, lambda folder: _install(folder, progress), also=interpreter, progress=progress)
     graph_keys = [lock_file("triton-graph"), MODELS / "embed/build_graph.py"]
     graph = ensure("embed-graph", graph_keys, lambda folder: _build_graph(root, folder, progress), progress=progress)
     sources = [path for model in ("embed", "generate") for path in _served_files(MODELS / model)]
@@ -149,6 +150,8 @@ def _install(folder: Path, progress: Progress) -> None:
     python = make_venv(folder / "environment", part_of(progress, "Triton's Python models", 0.0, 0.3))
     install(python, lock_file("triton-models"), progress=part_of(progress, "Triton's Python models", 0.3, 0.7))
     install(python, lock_file("triton"), target=folder / "server", progress=part_of(progress, "Triton", 0.7, 1.0))
+    packages = folder / f"environment/lib/python3.{sys.version_info.minor}/site-packages"
+    shutil.copyfile(STUB_WATCH, packages / "sitecustomize.py")
     server = folder / "server/pytriton/tritonserver"
     stub = Path("python_backend_stubs") / f"3.{sys.version_info.minor}" / "triton_python_backend_stub"
     if not (server / stub).exists():

@@ -4,10 +4,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import grpc
+import numpy as np
 import psutil
 import pytest
+import tritonclient.grpc
 
 from libs.parts.processes import PartError, RunningPart, python_environment
 from libs.parts.triton import SHARED_MEMORY, TritonRuntime, start_triton, sweep_shared_memory
@@ -17,7 +20,7 @@ import sys, time
 from pathlib import Path
 from libs.parts.triton import ensure_triton, start_triton
 part = start_triton(ensure_triton(), log=Path(sys.argv[1]))
-print(part.pid, flush=True)
+print(part.pid, part.address, flush=True)
 time.sleep(600)
 """
 
@@ -62,16 +65,39 @@ def test_a_model_that_cannot_be_loaded_is_said(triton_runtime: TritonRuntime, tm
     assert set(SHARED_MEMORY.glob("weft-triton-*")) <= before
 
 
-def test_it_ends_with_who_started_it(triton_runtime: TritonRuntime, tmp_path: Path) -> None:
-    """After kill -9 of the starter, Triton, its stubs and their shared memory are gone."""
+def stream_a_long_answer(address: str) -> tritonclient.grpc.InferenceServerClient:
+    """Has the generate model send thousands of tokens; answers when the first is here."""
+    code = "\n".join(f"    sled({number}).pull(dog)" for number in range(1_000))
+    prompt = f"Sources:\n[1] Dogs\nDogs pull sleds like this:\n\n{code}\n\nQuestion: How do dogs pull sleds?"
+    text = tritonclient.grpc.InferInput("text_input", [1], "BYTES")
+    text.set_data_from_numpy(np.array([prompt.encode()], np.object_))
+    sampling = tritonclient.grpc.InferInput("sampling_parameters", [1], "BYTES")
+    sampling.set_data_from_numpy(np.array([b'{"max_tokens": 30000}'], np.object_))
+    stream = tritonclient.grpc.InferInput("stream", [1], "BOOL")
+    stream.set_data_from_numpy(np.array([True]))
+    arrived: SimpleQueue[object] = SimpleQueue()
+    client = tritonclient.grpc.InferenceServerClient(address)
+    client.start_stream(lambda result, error: arrived.put(error or result))
+    client.async_stream_infer("generate", [text, stream, sampling])
+    arrived.get(timeout=60)
+    return client
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_it_ends_with_who_started_it(triton_runtime: TritonRuntime, tmp_path: Path, busy: bool) -> None:
+    """After kill -9 of the starter, Triton, its stubs and their shared memory are gone, in a stream too."""
     command = [sys.executable, "-c", START_AND_TELL, str(tmp_path / "log")]
     environment = {**os.environ, **python_environment()}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as starter:
         assert starter.stdout is not None
-        pid = int(starter.stdout.readline())
+        pid_text, address = starter.stdout.readline().split()
+        pid = int(pid_text)
         processes = [psutil.Process(pid), *stubs(pid)]
+        client = stream_a_long_answer(address) if busy else None
         starter.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(processes, timeout=30)
+    if client:
+        client.close()
     assert alive == []
     assert list(SHARED_MEMORY.glob(f"weft-triton-{pid}-*")) == []
 
