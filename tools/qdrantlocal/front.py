@@ -19,7 +19,15 @@ SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"  # HealthCheckResponse
 MAX_REQUEST_BYTES = 32 << 20  # Qdrant's own default
 STOP_GRACE_S = 5.0
 STATUS = {status.value[0]: status for status in grpc.StatusCode}
-OPTIONS = [("grpc.max_receive_message_length", MAX_REQUEST_BYTES), ("grpc.so_reuseport", 0)]
+OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    # Of one client 256 calls are under way, more wait at the client. Without the other two gRPC itself drops bursts of
+    # calls, with CANCELLED or a reset stream: here the engine's bound decides, and says so.
+    ("grpc.max_concurrent_streams", 256),
+    ("grpc.http.overload_protection", 0),
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.so_reuseport", 0),
+]
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler = Callable[[bytes, Context], Awaitable[bytes]]

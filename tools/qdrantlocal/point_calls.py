@@ -59,9 +59,11 @@ def set_payload(engine: Engine, request: points_pb2.SetPayloadPoints) -> points_
 def create_field_index(
     engine: Engine, request: points_pb2.CreateFieldIndexCollection
 ) -> points_pb2.PointsOperationResponse:
-    """The index is complete and durable when this returns, also without `wait`."""
+    """The index is complete and durable when this returns, also without `wait`. One that is there is left as it is."""
     index = field_index(request)
     collection = engine.collection(request.collection_name)
+    if engine.entry(request.collection_name).indexes.get(request.field_name) == request:
+        return _done(True)
     collection.update(edge.UpdateOperation.create_field_index(request.field_name, index))
     engine.record_index(request)
     return _done(True)

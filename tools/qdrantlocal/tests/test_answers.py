@@ -100,9 +100,11 @@ def query(kind: str, source: random.Random, chosen: models.Filter | None) -> dic
         models.Prefetch(query=vector, using="dense", limit=40, filter=chosen),
         models.Prefetch(query=terms, using="bm25", limit=40, filter=chosen),
     ]
+    corpus = models.SearchParams(idf=models.IdfCorpusParams(corpus=chosen or models.Filter()))
     rrf = models.FusionQuery(fusion=models.Fusion.RRF)
     arguments: dict[str, dict[str, Any]] = {
         "dense": {"query": vector, "using": "dense", "query_filter": chosen},
+        "bm25-corpus": {"query": terms, "using": "bm25", "query_filter": chosen, "search_params": corpus},
         "bm25": {"query": terms, "using": "bm25", "query_filter": chosen},
         "dbsf": {"prefetch": prefetch, "query": models.FusionQuery(fusion=models.Fusion.DBSF)},
         "rrf": {"prefetch": prefetch, "query": rrf},
@@ -118,7 +120,7 @@ def query(kind: str, source: random.Random, chosen: models.Filter | None) -> dic
     return arguments[kind]
 
 
-KINDS = ["dense", "bm25", "dbsf", "rrf", "rrf-k", "threshold", "offset", "rescore"]
+KINDS = ["dense", "bm25", "bm25-corpus", "dbsf", "rrf", "rrf-k", "threshold", "offset", "rescore"]
 KINDS_WITHOUT_TERMS = ["dense", "threshold", "offset"]
 
 
@@ -156,7 +158,7 @@ async def both(client: AsyncQdrantClient) -> AsyncIterator[Pair]:
 @pytest.mark.parametrize("chosen", FILTERS.values(), ids=FILTERS.keys())
 @pytest.mark.parametrize("kind", KINDS)
 async def test_queries_answer_as_the_oracle(both: Pair, kind: str, chosen: models.Filter | None) -> None:
-    """Dense, BM25 with IDF, both fusions, threshold, offset and rescoring: same points, scores, payloads."""
+    """Dense, BM25 with IDF (also of a part), both fusions, threshold, offset and rescoring: same points, scores, payloads."""
     source = random.Random(f"{kind} {chosen}")
     for _ in range(3):
         arguments = query(kind, source, chosen)

@@ -41,15 +41,16 @@ def all_gone(pids: list[int]) -> bool:
     return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
 
 
-def serving(client: AsyncQdrantClient) -> Callable[[], Awaitable[bool]]:
-    async def answers() -> bool:
+async def until_serving(client: AsyncQdrantClient) -> None:
+    async def serving() -> bool:
         try:
             await client.get_collections()
         except grpc.aio.AioRpcError:
             return False
         return True
 
-    return answers
+    wanted: Callable[[], bool | Awaitable[bool]] = serving
+    await eventually(wanted, within_s=20)
 
 
 class Ledger:
@@ -146,7 +147,7 @@ async def test_no_acknowledged_write_is_lost_when_processes_are_killed(
                 for pid in victims:
                     os.kill(pid, signal.SIGKILL)
                 if part.pid not in victims:
-                    await eventually(serving(client), within_s=20)
+                    await until_serving(client)
                 stop.set()
             if part.pid in victims:
                 part.stop()

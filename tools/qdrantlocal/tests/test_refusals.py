@@ -1,6 +1,7 @@
 """What the server does not serve, or must not accept, it refuses by name, and nothing is written."""
 
 import asyncio
+import contextlib
 import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,8 +11,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import psutil
 import pytest
-from google.protobuf.message import Message
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.grpc import points_pb2
 
@@ -252,15 +253,36 @@ async def test_a_request_that_is_too_large_is_refused(server: RunningPart) -> No
 
 
 async def test_too_many_requests_at_once_are_refused(docs: AsyncQdrantClient, server: RunningPart) -> None:
-    """What is above the bound fails at once with RESOURCE_EXHAUSTED; all the rest is answered."""
-    message: Message = points_pb2.CountPoints(collection_name="docs", exact=True)
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        count = raw(channel, "/qdrant.Points/Count")
-        body = message.SerializeToString()
-        answers = await asyncio.gather(*(count(body) for _ in range(3000)), return_exceptions=True)
+    """While the engine does not move 512 requests wait for it; those above fail at once. All others are answered."""
+    body = points_pb2.CountPoints(collection_name="docs", exact=True).SerializeToString()
+    (engine,) = psutil.Process(server.pid).children()
+    async with contextlib.AsyncExitStack() as stack:
+        counts = []
+        for number in range(3):  # a client has 256 calls under way at most
+            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.channel_id", number)]
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address, options=options))
+            counts += [raw(channel, "/qdrant.Points/Count")] * 256
+        engine.suspend()
+        try:
+            calls = [asyncio.ensure_future(count(body)) for count in counts]
+            done: list[asyncio.Future[bytes]] = []
+            while len(done) < 256:
+                await asyncio.wait([call for call in calls if not call.done()], return_when=asyncio.FIRST_COMPLETED)
+                done = [call for call in calls if call.done()]
+        finally:
+            engine.resume()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
-    assert {answer.code().name for answer in refused} <= {"RESOURCE_EXHAUSTED"}
-    assert len(answers) - len(refused) >= 512
+    assert {(one.code().name, one.details()) for one in refused} == {
+        ("RESOURCE_EXHAUSTED", "too many requests in flight; try again later")
+    }
+    assert (len(refused), len(answers)) == (256, 768)
+
+
+async def test_one_client_may_ask_as_much_as_it_likes(docs: AsyncQdrantClient) -> None:
+    """What one client asks at a time and is too much for the server waits in the client; all of it is answered."""
+    counts = await asyncio.gather(*(docs.count("docs") for _ in range(2000)))
+    assert {one.count for one in counts} == {1}
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
