@@ -16,7 +16,7 @@ WITHOUT_EFFECT = ("ordering", "read_consistency", "timeout")
 
 
 def only(message: Message, *served: str) -> None:
-    """Refuses the message if a field other than the served ones is set. A switch that is set to off asks for nothing."""
+    """Refuses the message if a field other than the served ones is set; a switch set to off asks for nothing."""
     for field, value in message.ListFields():
         if field.name not in served and field.name not in WITHOUT_EFFECT and value is not False:
             raise unsupported(f"{message.DESCRIPTOR.name}.{field.name}")

@@ -158,7 +158,7 @@ async def both(client: AsyncQdrantClient) -> AsyncIterator[Pair]:
 @pytest.mark.parametrize("chosen", FILTERS.values(), ids=FILTERS.keys())
 @pytest.mark.parametrize("kind", KINDS)
 async def test_queries_answer_as_the_oracle(both: Pair, kind: str, chosen: models.Filter | None) -> None:
-    """Dense, BM25 with IDF (also of a part), both fusions, threshold, offset and rescoring: same points, scores, payloads."""
+    """Dense, BM25 with IDF, fusions, threshold, offset and rescoring: the same points, scores and payloads."""
     source = random.Random(f"{kind} {chosen}")
     for _ in range(3):
         arguments = query(kind, source, chosen)
