@@ -23,8 +23,15 @@ def _address(value: str) -> str:
     return value
 
 
+def _address_or_none(value: str) -> str:
+    return _address(value) if value else value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 """host:port, port 0 to 65535."""
+
+OptionalAddress = Annotated[str, AfterValidator(_address_or_none)]
+"""An Address, or empty for none."""
 
 
 def settings_config(prefix: str) -> SettingsConfigDict:
@@ -42,7 +49,7 @@ class ServiceSettings(BaseSettings):
     grace_s: float = Field(10, ge=0, le=600, description="seconds that calls in flight have to end at a stop")
     drain_s: float = Field(0.2, ge=0, le=60, description="seconds from NOT_SERVING to the stop, for callers to see it")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level of a log line")
-    otlp_endpoint: Address | Literal[""] = Field("", description="OTLP collector (gRPC), host:port; empty: no traces")
+    otlp_endpoint: OptionalAddress = Field("", description="OTLP collector (gRPC), host:port; empty: no traces")
 
 
 class SettingsError(Exception):
@@ -73,7 +80,7 @@ def read(settings_class: type[T]) -> T:
     try:
         settings = settings_class()
     except ValidationError as error:
-        problems += [_bad(prefix, known, detail) for detail in error.errors()]
+        problems += [problem for detail in error.errors() for problem in _bad(prefix, known, detail)]
     if problems:
         raise SettingsError(problems)
     return settings
@@ -107,15 +114,20 @@ def _unknown(name: str, known: dict[str, _Known]) -> str:
     return f"{name}: there is no such setting; {remedy}"
 
 
-def _bad(prefix: str, known: dict[str, _Known], detail: Any) -> str:
+def _bad(prefix: str, known: dict[str, _Known], detail: Any) -> list[str]:
+    """What pydantic says, in the words of who sets the variables; of a missing group, a line for each of its own."""
     name = _name_of(prefix, known, [str(part) for part in detail["loc"]])
-    setting = known.get(name)
-    remedy = f"; set it to: {setting.description}" if setting and setting.description else ""
     if detail["type"] == "missing":
-        return f"{name}: is not set{remedy}"
+        wanted = [name] if name in known else [one for one in known if one.startswith(f"{name}__")]
+        return [f"{one}: is not set{_remedy(known.get(one))}" for one in wanted or [name]]
+    setting = known.get(name)
     shown = "" if setting is None or setting.secret else f"={str(detail['input'])[:100]!r}"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{name}{shown}: {message[:1].lower()}{message[1:]}{remedy}"
+    return [f"{name}{shown}: {message[:1].lower()}{message[1:]}{_remedy(setting)}"]
+
+
+def _remedy(setting: _Known | None) -> str:
+    return f"; set it to: {setting.description}" if setting and setting.description else ""
 
 
 def _name_of(prefix: str, known: dict[str, _Known], location: list[str]) -> str:

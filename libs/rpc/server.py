@@ -126,7 +126,7 @@ async def serve(
             await asyncio.sleep(settings.drain_s)
         logs.info("stopped")
     finally:
-        traces.shutdown()
+        await traces.shutdown()
         logs.flush()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import logging
 import os
 import sys
@@ -21,6 +22,8 @@ import orjson
 
 FLUSH_AFTER_S = 0.02
 FLUSH_AT_BYTES = 1 << 16
+
+_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 call_fields: ContextVar[Mapping[str, str]] = ContextVar("call_fields")
 """Ids of the running call, set by who runs it; they stand in every line that is logged under it."""
@@ -100,6 +103,12 @@ def error(event: str, error: BaseException | None = None, **fields: Any) -> None
     _log(logging.ERROR, event, fields)
 
 
+def stop() -> None:
+    """Writes what is still held back, and nothing from then on."""
+    flush()
+    _output.writer = None
+
+
 def flush() -> None:
     """Writes what is still held back."""
     if _output.writer is not None:
@@ -118,8 +127,14 @@ def _log(level: int, event: str, fields: Mapping[str, Any]) -> None:
         **call_fields.get({}),
         **fields,
     }
-    data = orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
-    writer.write(data, at_once=level >= logging.ERROR)
+    writer.write(_encoded(line), at_once=level >= logging.ERROR)
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, default=str, option=_OPTIONS)
+    except TypeError:  # text that is no Unicode, which orjson refuses
+        return json.dumps(line, default=str, ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 class _StandardHandler(logging.Handler):

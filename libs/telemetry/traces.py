@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+
+FLUSH_WITHIN_S = 5.0
 
 
 class _State:
@@ -62,9 +67,11 @@ def annotate(fields: Mapping[str, str]) -> str:
     return format(span.get_span_context().trace_id, "032x")
 
 
-def shutdown() -> None:
-    """Sends what is still held back, for at most 5 s, and ends."""
+async def shutdown() -> None:
+    """Sends what is still held back, for at most FLUSH_WITHIN_S, and switches traces off."""
     provider, _State.provider = _State.provider, None
-    if provider is not None:
-        provider.force_flush(5000)
-        provider.shutdown()
+    if provider is None:
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FLUSH_WITHIN_S):
+            await asyncio.to_thread(provider.shutdown)
