@@ -51,7 +51,7 @@ class Claim:
 def claim(state: Path) -> Claim:
     """Makes the state folder if it is not there. `StackError` if a stack runs on it, or it cannot be used."""
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
         (state / "logs").mkdir(exist_ok=True)
         file = (state / "lock").open("a+")
     except (FileExistsError, NotADirectoryError):

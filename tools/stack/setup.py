@@ -1,5 +1,6 @@
 """What a stack needs once: Triton and its models, keys and passwords, a developer's token, the sample collection."""
 
+import asyncio
 import os
 import secrets
 import shlex
@@ -8,8 +9,10 @@ from pathlib import Path
 from libs.config.files import write_whole
 from libs.parts.cache import Progress
 from libs.parts.install import REPOSITORY_ROOT
-from tools.stack.part import DEFAULT_STATE, Stack
+from tools.stack.part import DEFAULT_STATE, Stack, StackError
 
+SAMPLE = REPOSITORY_ROOT / "tools/stack/sample"
+SAMPLE_COLLECTION = "docs"  # where `weft ask` looks if it is not told otherwise
 SECRETS = ("redis.password", "qdrant.key")
 TOKEN_FILE = "developer.token"
 TENANT = "local"
@@ -36,7 +39,13 @@ def prepare(stack: Stack, progress: Progress) -> None:
 
 
 def first_use(stack: Stack, progress: Progress) -> None:
-    """Ingests the sample collection, once for a state folder."""
+    """Ingests the sample collection, once for a state folder: what its owner deletes later stays deleted."""
+    done = stack.folder("sample-ingested")
+    if done.exists():
+        return
+    progress("sample collection", 0.0)
+    asyncio.run(_ingest_sample(stack, progress))
+    write_whole(done, "")
 
 
 def hints(stack: Stack) -> str:
@@ -52,6 +61,28 @@ def hints(stack: Stack) -> str:
             f'  grpcurl -plaintext -H "authorization: Bearer $(cat {token})" {gateway} {WHO_AM_I}',
         ]
     )
+
+
+async def _ingest_sample(stack: Stack, progress: Progress) -> None:
+    import weft.client
+    from tools.ingest.ingest import Outcome, ingest
+    from tools.ingest.sources import Source
+
+    sources = [Source(path, f"sample-{path.stem}", "markdown") for path in sorted(SAMPLE.glob("*.md"))]
+    outcomes: list[Outcome] = []
+
+    def tell(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        progress(f"sample collection: {outcome.source.path.name}", len(outcomes) / len(sources))
+
+    token = (stack.folder("keys") / TOKEN_FILE).read_text().strip()
+    try:
+        async with weft.client.connect(stack.address("gateway"), token=token) as client:
+            await ingest(client, SAMPLE_COLLECTION, sources, tell)
+    except weft.client.CallError as error:
+        raise StackError(f"cannot ingest the sample collection: {error}; see `weft logs`") from error
+    if failed := [f"{outcome.source.path.name}: {outcome.why}" for outcome in outcomes if outcome.result == "failed"]:
+        raise StackError(f"cannot ingest the sample collection: {'; '.join(failed)}; see `weft logs`")
 
 
 def _from_here(path: Path) -> str:
