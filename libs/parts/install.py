@@ -15,7 +15,7 @@ REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 
 _WHEEL = re.compile(
     r"(?P<how>Downloading|Using cached|Processing) (?:\S*/)?"
-    r"(?P<name>[^-/\s]+)-(?P<version>[^-\s]+)-\S+\.whl(?P<size> \(.*\))?"
+    r"(?P<name>[^-/\s]+)-(?P<version>[^-\s]+)-\S+\.whl(?P<size> \([\d.]+ \w+\))?"
 )
 
 
