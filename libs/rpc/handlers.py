@@ -113,7 +113,7 @@ class _Wrapper:
             await call.admit()
             response = await self._behaviour(self._request(body), context)
             data: bytes = response if self._dump is None else self._dump(response)
-            await call.send_headers()
+            await call.tell_request_id()
             return data
         raise AssertionError("a call that failed has been aborted")
 

@@ -25,16 +25,21 @@ _OVERLOAD_RETRY_S = 1.0
 
 
 class Gate:
-    """What the calls of one server share: the guard, and how many may run at a time."""
+    """What the calls of one server share: the guard, and how many may run at a time.
 
-    def __init__(self, guard: Guard, max_calls: int) -> None:
+    `answers_callers`: no service of Weft's is in front of this one.
+    """
+
+    def __init__(self, guard: Guard, max_calls: int, *, answers_callers: bool) -> None:
         self.guard = guard
+        self.answers_callers = answers_callers
         self.max_calls = max_calls
         self.running = 0
 
 
 class RunningCall:
-    """Context manager around a handler: `admit` first, `send_headers` before the first response message.
+    """Context manager around a handler: `admit` first, then `send_headers` before the first message of a stream, or
+    `tell_request_id` before the one response.
 
     Leaving it ends the call: a ServiceError, a passed deadline and any other exception become the call's status; calls
     that were made under it and are still open are cancelled; one line is logged. An error is sent without response
@@ -48,14 +53,14 @@ class RunningCall:
         self._context = context
         self._relay = relay
         self._metadata: Metadata = dict(context.invocation_metadata() or ())
-        self._request_id = request_id_of(self._metadata) or new_request_id()
+        self._request_id = request_id_of(self._metadata) or ""
         self._begin_s = time.perf_counter()
         self._scope: CallScope | None = None
         self._deadline_s = 0.0
         self._timeout: asyncio.Timeout | None = None
         self._counted = False
         self._headers_sent = False
-        logs.call_fields.set({"request_id": self._request_id, "method": path})
+        logs.call_fields.set({"method": path})
 
     async def admit(self) -> None:
         """Lets the call begin: sets its deadline and its scope. Raises ServiceError where it may not."""
@@ -63,10 +68,23 @@ class RunningCall:
         assert method is not None
         now_s = time.time()
         self._deadline_s = now_s + self._allowed_s(method)
-        if not method.public:
+        if method.public:
+            self._request_id = self._request_id or new_request_id()
+        else:
             await self._admit_known(method)
         self._timeout = asyncio.timeout(max(0.0, self._deadline_s - time.time()))
         await self._timeout.__aenter__()
+
+    async def tell_request_id(self) -> None:
+        """Puts the request id on a good unary answer: in its headers where callers are answered, else in its trailers.
+
+        Headers of their own cost a third of a small call; who calls an inner service knows the id already.
+        """
+        if self._gate.answers_callers:
+            await self.send_headers()
+        else:
+            trailers = self._context.trailing_metadata() or ()
+            self._context.set_trailing_metadata((*trailers, (headers.REQUEST_ID, self._request_id)))
 
     async def send_headers(self) -> None:
         """Sends the response headers, once."""
@@ -137,6 +155,9 @@ class RunningCall:
             self._scope.close()
 
     async def _finish(self, error: BaseException | None) -> None:
+        if self._scope is None:
+            self._request_id = self._request_id or new_request_id()
+            logs.call_fields.set({"request_id": self._request_id, "method": self._path})
         if error is None:
             self._log("OK", None)
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):

@@ -74,7 +74,8 @@ async def running(component: Component, listen: str, key: bytes, grace_s: float 
 
     Raises ListenError when the address cannot be had.
     """
-    gate = Gate(component.guard or SignedContextGuard(key), component.max_calls)
+    guard = component.guard or SignedContextGuard(key)
+    gate = Gate(guard, component.max_calls, answers_callers=component.guard is not None)
     routes = Routes(gate, component.max_message_bytes)
     for add, servicer in component.servicers:
         add(servicer, routes)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-T = TypeVar("T")
+from collections.abc import Callable
+from typing import Any
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], within_s: float = 10.0, every_s: float = 0.02) -> T:
-    """Returns the first true value of `condition()`. Raises AssertionError with the last value after `within_s`."""
+async def eventually(condition: Callable[[], Any], within_s: float = 10.0, every_s: float = 0.02) -> Any:
+    """Returns the first true value of `condition()`, awaited where it must be.
+
+    Raises AssertionError with the last value after `within_s`.
+    """
     deadline = asyncio.get_running_loop().time() + within_s
     while True:
         value = condition()

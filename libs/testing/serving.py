@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -52,6 +53,16 @@ async def calling(
 
     async with carrying(served.address, scope) as channel:
         yield channel
+
+
+def raw_unary(channel: grpc.aio.Channel, path: str) -> Any:
+    """The unary method at `path` over bytes."""
+    return channel.unary_unary(path)
+
+
+def raw_stream(channel: grpc.aio.Channel, path: str) -> Any:
+    """The bidirectional method at `path` over bytes."""
+    return channel.stream_stream(path)
 
 
 @asynccontextmanager

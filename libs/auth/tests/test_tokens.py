@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import os
 from pathlib import Path
@@ -99,9 +101,6 @@ def _unsigned(header: dict[str, Any]) -> str:
 def _confused() -> str:
     """HS256, with the public key's PEM as the secret."""
     secret = KEYS["RS256"].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    import hashlib
-    import hmac
-
     signed = _unsigned({"alg": "HS256", "typ": "JWT", "kid": "RS256"})[:-1]
     mac = hmac.new(secret, signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
@@ -197,7 +196,7 @@ def test_an_expired_token_says_since_when(verifier: TokenVerifier) -> None:
 
 
 def test_changed_keys_are_seen(verifier: TokenVerifier, jwks_file: Path) -> None:
-    """When the file changes, a token of a key that is gone is refused though it was good before, and a new key is known."""
+    """When the file changes, tokens of a key that is gone are refused, verified ones too; a new key is known."""
     assert verifier.verify(token("EdDSA"), NOW_S)
     write(jwks_file, jwk("ES256", KEYS["ES256"], "new"))
     assert refusal(verifier, token("EdDSA")).reason is Reason.TOKEN_REFUSED

@@ -93,7 +93,7 @@ def test_a_missing_group_names_its_variables(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_a_bad_value_is_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """A value that is out of range or of the wrong type is one problem: the variable, the value and what would be right."""
+    """A value out of range or of the wrong type is one problem: the variable, the value, and what would be right."""
     told = problems(monkeypatch, **{name: value})
     assert len(told) == 1
     assert told[0].startswith(f"{name}={value!r}: ")

@@ -50,7 +50,7 @@ def test_every_contract_is_known() -> None:
 
 @pytest.mark.parametrize("path", methods())
 def test_a_policy_is_complete(path: str) -> None:
-    """A method has a component, deadlines in order, a scope unless it is public or asks who one is, and safe retries."""
+    """A method has a component, deadlines in order, a scope unless public or the gateway's own, and safe retries."""
     method = methods()[path]
     assert method.served_by in COMPONENTS
     assert 0 < method.default_timeout_s <= method.max_timeout_s <= 86_400

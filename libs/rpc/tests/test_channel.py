@@ -17,7 +17,7 @@ from libs.rpc.channel import channel
 from libs.rpc.server import Component
 from libs.rpc.status import service_error_of, to_service_error
 from libs.testing.eventually import eventually
-from libs.testing.serving import Served, calling, running_call, serving
+from libs.testing.serving import Served, calling, raw_stream, raw_unary, running_call, serving
 
 OUTER = "/inference.GRPCInferenceService/ModelInfer"
 INNER = "/inference.GRPCInferenceService/ServerLive"
@@ -36,12 +36,12 @@ async def through(
         serving(Component(passthrough={OUTER: outer(inwards)})) as outside,
         calling(outside, **context) as calls,
     ):
-        return bytes(await calls.unary_unary(OUTER)(b"", metadata=metadata))
+        return bytes(await raw_unary(calls, OUTER)(b"", metadata=metadata))
 
 
 def forwarding(inwards: grpc.aio.Channel) -> Behaviour:
     async def forward(body: bytes, context: Any) -> bytes:
-        return bytes(await inwards.unary_unary(INNER)(body))
+        return bytes(await raw_unary(inwards, INNER)(body))
 
     return forward
 
@@ -57,7 +57,7 @@ async def test_the_signed_context_goes_on() -> None:
     def outer(inwards: grpc.aio.Channel) -> Behaviour:
         async def forward(body: bytes, context: Any) -> bytes:
             seen.append(current_call())
-            return bytes(await inwards.unary_unary(INNER)(b""))
+            return bytes(await raw_unary(inwards, INNER)(b""))
 
         return forward
 
@@ -77,8 +77,8 @@ async def test_the_remaining_time_goes_on() -> None:
     def outer(inwards: grpc.aio.Channel) -> Behaviour:
         async def forward(body: bytes, context: Any) -> bytes:
             left.append(remaining_s())
-            await inwards.unary_unary(INNER)(b"", timeout=60)
-            await inwards.unary_unary(INNER)(b"", timeout=1)
+            await raw_unary(inwards, INNER)(b"", timeout=60)
+            await raw_unary(inwards, INNER)(b"", timeout=1)
             return b""
 
         return forward
@@ -116,7 +116,7 @@ async def test_a_cancel_goes_on() -> None:
     async with serving(Component(passthrough={INNER_STREAM: stream})) as inside, channel(inside.address) as inwards:
 
         async def forward(body: bytes, context: Any) -> bytes:
-            call = inwards.stream_stream(INNER_STREAM)()
+            call = raw_stream(inwards, INNER_STREAM)()
             await call.read()
             kept.append(call)
             await asyncio.Event().wait()
@@ -124,7 +124,7 @@ async def test_a_cancel_goes_on() -> None:
 
         kept: list[Any] = []
         async with serving(Component(passthrough={OUTER: forward})) as outside, calling(outside) as calls:
-            call = calls.unary_unary(OUTER)(b"")
+            call = raw_unary(calls, OUTER)(b"")
             await begun.wait()
             call.cancel()
             await asyncio.wait_for(ended.wait(), 10)
@@ -145,7 +145,7 @@ async def test_what_a_call_left_open_ends_with_it() -> None:
 
     def outer(inwards: grpc.aio.Channel) -> Behaviour:
         async def forward(body: bytes, context: Any) -> bytes:
-            kept.append(inwards.stream_stream(INNER_STREAM)())
+            kept.append(raw_stream(inwards, INNER_STREAM)())
             return bytes(await kept[0].read())
 
         return forward
@@ -162,7 +162,7 @@ async def test_nothing_is_added_outside_of_a_call() -> None:
 
     async with serving(Component(passthrough={INNER: never})) as inside, channel(inside.address) as inwards:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await inwards.unary_unary(INNER)(b"")
+            await raw_unary(inwards, INNER)(b"")
     told = service_error_of(caught.value)
     assert told is not None and told.reason is Reason.CONTEXT_REFUSED
 
@@ -178,7 +178,7 @@ async def test_code_under_no_call_is_told_so() -> None:
 async def failing(served: Served, scope: CallScope) -> grpc.aio.AioRpcError:
     async with channel(served.address) as inwards:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await inwards.unary_unary(INNER)(b"")
+            await raw_unary(inwards, INNER)(b"")
     return caught.value
 
 

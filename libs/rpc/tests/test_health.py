@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
+from libs.contracts import headers
 from libs.errors.errors import Reason
 from libs.rpc.server import Component
 from libs.rpc.status import service_error_of
@@ -30,7 +32,7 @@ class Dependency:
             raise ConnectionError("not there")
 
 
-def asking(address: str) -> tuple[grpc.aio.Channel, Callable[[str], grpc.aio.UnaryUnaryCall]]:
+def asking(address: str) -> tuple[grpc.aio.Channel, Callable[[str], Any]]:
     channel = grpc.aio.insecure_channel(address)
     stub = health_pb2_grpc.HealthStub(channel)
     return channel, lambda name: stub.Check(pb.HealthCheckRequest(service=name))  # type: ignore[attr-defined]
@@ -42,7 +44,9 @@ async def test_a_service_follows_its_checks() -> None:
     async with serving(Component(checks={SERVICE: [dependency.check]})) as served:
         channel, check = asking(served.address)
         async with channel:
-            assert (await check("")).status == SERVING
+            call = check("")
+            assert (await call).status == SERVING
+            assert (await call.trailing_metadata())[headers.REQUEST_ID]
             assert (await check(SERVICE)).status == NOT_SERVING
             dependency.there = True
             await eventually(lambda: is_serving(check))
@@ -50,12 +54,12 @@ async def test_a_service_follows_its_checks() -> None:
             await eventually(lambda: is_not_serving(check))
 
 
-async def is_serving(check: Callable[[str], grpc.aio.UnaryUnaryCall]) -> bool:
-    return (await check(SERVICE)).status == SERVING
+async def is_serving(check: Callable[[str], Any]) -> bool:
+    return bool((await check(SERVICE)).status == SERVING)
 
 
-async def is_not_serving(check: Callable[[str], grpc.aio.UnaryUnaryCall]) -> bool:
-    return (await check(SERVICE)).status == NOT_SERVING
+async def is_not_serving(check: Callable[[str], Any]) -> bool:
+    return bool((await check(SERVICE)).status == NOT_SERVING)
 
 
 async def test_watch_tells_changes() -> None:

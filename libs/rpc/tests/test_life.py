@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
 from libs.testing.eventually import eventually
-from libs.testing.serving import KEY, Served, calling
+from libs.testing.serving import KEY, Served, calling, raw_unary
 
 PYTHONPATH = os.pathsep.join(os.path.abspath(path) for path in sys.path)
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -38,7 +38,7 @@ class Service:
         async for line in self.process.stdout:
             self.lines.append(orjson.loads(line))
 
-    def line(self, event: str) -> dict[str, Any] | None:
+    def line(self, event: str) -> Any:
         return next((line for line in self.lines if line["event"] == event), None)
 
 
@@ -81,7 +81,7 @@ async def test_nothing_in_flight_is_cut(tmp_path: Path) -> None:
     async with echo(tmp_path, WEFT_ECHO_GRACE_S="30") as (service, served), calling(served) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(pb.HealthCheckRequest())  # type: ignore[attr-defined]
         assert (await watch.read()).status == pb.HealthCheckResponse.SERVING
-        call = channel.unary_unary(INFER)(b"hello")
+        call = raw_unary(channel, INFER)(b"hello")
         await eventually(lambda: service.line("begun"))
         service.process.send_signal(signal.SIGTERM)
         assert (await watch.read()).status == pb.HealthCheckResponse.NOT_SERVING
@@ -100,7 +100,7 @@ async def test_nothing_in_flight_is_cut(tmp_path: Path) -> None:
 async def test_the_grace_period_ends(tmp_path: Path) -> None:
     """A call that outlives the grace period is cut, and the service ends all the same."""
     async with echo(tmp_path, WEFT_ECHO_GRACE_S="0.1") as (service, served), calling(served) as channel:
-        call = channel.unary_unary(INFER)(b"hello")
+        call = raw_unary(channel, INFER)(b"hello")
         await eventually(lambda: service.line("begun"))
         service.process.send_signal(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError):
@@ -113,7 +113,7 @@ async def test_a_line_for_each_call(tmp_path: Path) -> None:
     async with echo(tmp_path) as (service, served), calling(served, "acme", request_id="r-1") as channel:
         service.gate.touch()
         parent = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-        await channel.unary_unary(INFER)(b"secret", metadata=(parent,))
+        await raw_unary(channel, INFER)(b"secret", metadata=(parent,))
         line = await eventually(lambda: service.line("call"))
         begun = service.line("begun")
     assert begun is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -16,11 +18,11 @@ from weft.gateway.v1 import identity_service_pb2_grpc
 async def test_services_are_listed_and_described(version: str) -> None:
     """Without a token, under both names of the protocol: services served and reflected, with all that they import."""
     component = Component(
-        [(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, object.__new__(Identity))],
+        [(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, Identity())],
         reflected=["weft.rag.v1.SearchService"],
     )
     async with serving(component) as served, grpc.aio.insecure_channel(served.address) as channel:
-        call = channel.stream_stream(
+        call: Any = channel.stream_stream(
             f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
             request_serializer=pb.ServerReflectionRequest.SerializeToString,
             response_deserializer=pb.ServerReflectionResponse.FromString,
@@ -36,4 +38,7 @@ async def test_services_are_listed_and_described(version: str) -> None:
 
 
 class Identity(identity_service_pb2_grpc.IdentityServiceServicer):
-    """Serves nothing."""
+    """Is not called."""
+
+    async def WhoAmI(self, request: Any, context: Any) -> Any:
+        raise AssertionError("must not be called")

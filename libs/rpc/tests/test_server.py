@@ -15,10 +15,11 @@ from libs.contracts import headers
 from libs.errors import errors
 from libs.errors.errors import FieldViolation, Reason, ServiceError
 from libs.rpc.call import current_call, remaining_s
+from libs.rpc.guard import SignedContextGuard
 from libs.rpc.server import Component
 from libs.rpc.status import service_error_of, status_of
 from libs.testing.eventually import eventually
-from libs.testing.serving import KEY, Served, calling, serving
+from libs.testing.serving import KEY, Served, calling, raw_stream, raw_unary, serving
 from weft.rag.v1 import answer_service_pb2 as answers
 from weft.rag.v1 import answer_service_pb2_grpc, search_service_pb2_grpc
 from weft.rag.v1 import search_service_pb2 as search
@@ -57,15 +58,15 @@ def searching(behaviour: Callable[[], Any], **more: Any) -> Component:
 
 
 def answering(behaviour: Callable[[], AsyncIterator[int]]) -> Component:
-    return Component([(answer_service_pb2_grpc.add_AnswerServiceServicer_to_server, Answers(behaviour))])
+    return Component([(answer_service_pb2_grpc.add_AnswerServiceServicer_to_server, Answers(behaviour))])  # type: ignore[abstract]
 
 
 async def nothing() -> None:
     """Succeeds at once."""
 
 
-def raising(error: BaseException) -> Callable[[], Any]:
-    async def fail() -> None:
+def raising(error: BaseException) -> Any:
+    async def fail() -> Any:
         raise error
 
     return fail
@@ -91,7 +92,7 @@ async def refusal(component: Component, request: search.SearchRequest = QUERY) -
 async def raw(served: Served, path: str, body: bytes = b"", metadata: Any = (), timeout: float = 10) -> bytes:
     """One call with nothing added to it."""
     async with grpc.aio.insecure_channel(served.address) as channel:
-        return bytes(await channel.unary_unary(path)(body, metadata=metadata, timeout=timeout))
+        return bytes(await raw_unary(channel, path)(body, metadata=metadata, timeout=timeout))
 
 
 async def test_a_call_knows_whose_it_is() -> None:
@@ -109,12 +110,18 @@ async def test_a_call_knows_whose_it_is() -> None:
 
 
 async def test_every_answer_carries_the_request_id() -> None:
-    """A good answer has x-request-id in its headers, a bad one in its trailers, before the context is known as well."""
+    """A good answer has x-request-id in its headers, from an inner service in its trailers; a bad one in its trailers,
+    before the context is known as well."""
+    outer = searching(nothing, guard=SignedContextGuard(KEY))
+    async with serving(outer) as served, calling(served, request_id="r-1") as channel:
+        call = search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY)
+        await call
+        assert (await call.initial_metadata())[headers.REQUEST_ID] == "r-1"
     async with serving(searching(nothing)) as served:
         async with calling(served, request_id="r-1") as channel:
             call = search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY)
             await call
-            assert (await call.initial_metadata())[headers.REQUEST_ID] == "r-1"
+            assert (await call.trailing_metadata())[headers.REQUEST_ID] == "r-1"
             error = await failure(search_service_pb2_grpc.SearchServiceStub(channel).Search(search.SearchRequest()))
             assert error.trailing_metadata()[headers.REQUEST_ID] == "r-1"
         error = await failure(raw(served, SEARCH, metadata=((headers.REQUEST_ID, "mine"),)))
@@ -125,11 +132,11 @@ async def test_every_answer_carries_the_request_id() -> None:
 
 async def test_errors_can_be_retried() -> None:
     """An error has no response headers: a gRPC client never retries a call whose headers have come."""
-    async with serving(searching(raising(errors.UnavailableError(Reason.OVERLOADED, "no")))) as served:
-        async with calling(served) as channel:
-            call = search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY)
-            await failure(call)
-            assert list(await call.initial_metadata()) == []
+    failing = searching(raising(errors.UnavailableError(Reason.OVERLOADED, "no")))
+    async with serving(failing) as served, calling(served) as channel:
+        call = search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY)
+        await failure(call)
+        assert list(await call.initial_metadata()) == []
 
 
 @pytest.mark.parametrize("context", ["none", "garbage", "another key", "out of date"])
@@ -147,7 +154,7 @@ async def test_no_call_without_a_signed_context(context: str) -> None:
 async def test_a_malformed_body_is_told_apart() -> None:
     """Bytes that are not the request's type are INVALID_ARGUMENT, MESSAGE_MALFORMED with the type's name."""
     async with serving(searching(nothing)) as served, calling(served) as channel:
-        error = await failure(channel.unary_unary(SEARCH)(b"\xff\xff"))
+        error = await failure(raw_unary(channel, SEARCH)(b"\xff\xff"))
     told = service_error_of(error)
     assert told is not None
     assert (error.code(), told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.MESSAGE_MALFORMED)
@@ -163,7 +170,7 @@ async def test_a_field_out_of_bounds_is_named() -> None:
 
 async def test_nested_and_repeated_fields_are_named_by_their_path() -> None:
     """A violation's field is a path, with places in lists."""
-    history = [{"role": 2, "content": "a"}, {"content": "b"}]
+    history: Any = [{"role": 2, "content": "a"}, {"content": "b"}]
     question = answers.Question(collection="guides", text="how", history=history)
     async with serving(answering(no_numbers)) as served, calling(served) as channel:
         call = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(
@@ -177,7 +184,7 @@ async def test_nested_and_repeated_fields_are_named_by_their_path() -> None:
 async def test_an_oversized_message_is_told_its_limit() -> None:
     """A message over the limit is RESOURCE_EXHAUSTED, MESSAGE_TOO_LARGE with limit_bytes."""
     async with serving(searching(nothing, max_message_bytes=1000)) as served, calling(served) as channel:
-        error = await failure(channel.unary_unary(SEARCH)(b"x" * 1001))
+        error = await failure(raw_unary(channel, SEARCH)(b"x" * 1001))
     told = service_error_of(error)
     assert told is not None
     assert (error.code(), told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.MESSAGE_TOO_LARGE)
@@ -332,7 +339,7 @@ async def test_a_stream_arrives_in_order() -> None:
         stub = answer_service_pb2_grpc.AnswerServiceStub(channel)
         assert [message.sequence async for message in stub.StreamAnswer(QUESTION)] == list(range(100))
     async with serving(answering(no_numbers)) as served, calling(served, request_id="r-9") as channel:
-        call = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(QUESTION)
+        call: Any = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(QUESTION)
         assert [message async for message in call] == []
         assert (await call.initial_metadata())[headers.REQUEST_ID] == "r-9"
 
@@ -345,7 +352,7 @@ async def test_a_stream_fails_after_its_messages() -> None:
         raise errors.UnavailableError(Reason.MODEL_UNAVAILABLE, "gone", metadata={"model": "m"})
 
     async with serving(answering(numbers)) as served, calling(served) as channel:
-        call = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(QUESTION)
+        call: Any = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(QUESTION)
         assert (await call.read()).sequence == 1
         told = service_error_of(await failure(call.read()))
         assert told is not None and told.reason is Reason.MODEL_UNAVAILABLE
@@ -366,7 +373,7 @@ async def test_a_cancelled_stream_closes_its_generator(reading: bool) -> None:
             ended.set()
 
     async with serving(answering(numbers)) as served, calling(served) as channel:
-        call = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(QUESTION)
+        call: Any = answer_service_pb2_grpc.AnswerServiceStub(channel).StreamAnswer(QUESTION)
         await call.read()
         call.cancel()
         await eventually(ended.is_set)
@@ -380,7 +387,7 @@ async def test_bytes_pass_through_as_they_are() -> None:
 
     async with serving(Component(passthrough={INFER: infer})) as served:
         async with calling(served, "acme") as channel:
-            assert await channel.unary_unary(INFER)(b"\xff\x00") == b"acme\xff\x00"
+            assert await raw_unary(channel, INFER)(b"\xff\x00") == b"acme\xff\x00"
         told = service_error_of(await failure(raw(served, INFER)))
         assert told is not None and told.reason is Reason.CONTEXT_REFUSED
 
@@ -393,7 +400,7 @@ async def test_streams_pass_both_ways() -> None:
             yield body * 2
 
     async with serving(Component(passthrough={STREAM_INFER: infer})) as served, calling(served) as channel:
-        call = channel.stream_stream(STREAM_INFER)()
+        call = raw_stream(channel, STREAM_INFER)()
         for body in (b"a", b"b"):
             await call.write(body)
             assert await call.read() == body * 2
@@ -408,9 +415,9 @@ async def test_a_foreign_status_is_relayed() -> None:
     async def infer(body: bytes, context: Any) -> bytes:
         raise grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), trailers, "no such model")
 
-    async with serving(Component(passthrough={INFER: infer})) as served:
-        async with calling(served, request_id="ours") as channel:
-            error = await failure(channel.unary_unary(INFER)(b""))
+    component = Component(passthrough={INFER: infer})
+    async with serving(component) as served, calling(served, request_id="ours") as channel:
+        error = await failure(raw_unary(channel, INFER)(b""))
     assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "no such model")
     assert dict(error.trailing_metadata()) == {"x-model": "m", headers.REQUEST_ID: "ours", "blob-bin": b"\x00\xff"}
 
@@ -423,7 +430,7 @@ async def test_refused_methods_say_why() -> None:
         raise AssertionError("must not run")
 
     async with serving(Component(passthrough={path: never})) as served, calling(served) as channel:
-        error = await failure(channel.unary_unary(path)(b""))
+        error = await failure(raw_unary(channel, path)(b""))
     told = service_error_of(error)
     assert told is not None
     assert (error.code(), told.reason) == (grpc.StatusCode.PERMISSION_DENIED, Reason.METHOD_REFUSED)

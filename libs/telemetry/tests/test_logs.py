@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import orjson
 import pytest
 
 from libs.telemetry import logs
+from libs.testing.eventually import eventually
 
 
 @pytest.fixture
@@ -70,8 +70,7 @@ async def test_lines_of_a_loop_are_written_together_and_soon(pipe: int) -> None:
     logs.info("one")
     logs.info("two")
     assert lines(pipe) == []
-    while not (written := lines(pipe)):
-        await asyncio.sleep(0.005)
+    written = await eventually(lambda: lines(pipe))
     assert [line["event"] for line in written] == ["one", "two"]
     logs.info("three")
     logs.error("four")

@@ -22,7 +22,7 @@ from libs.errors.errors import Reason
 from libs.rpc.channel import channel
 from libs.rpc.server import Component
 from libs.telemetry import traces
-from libs.testing.serving import KEY, calling, serving
+from libs.testing.serving import KEY, calling, raw_stream, raw_unary, serving
 
 OUTER = "/inference.GRPCInferenceService/ModelInfer"
 INNER = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -44,7 +44,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 async def collecting() -> AsyncIterator[Collector]:
     """Traces are on while entered; all spans have come when it is left."""
     collector, server = Collector(), grpc.aio.server()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     traces.configure("lab", f"127.0.0.1:{port}")
@@ -62,21 +62,22 @@ async def test_one_trace_over_two_hops() -> None:
         async for body in bodies:
             yield body
 
-    async with collecting() as collector:
-        async with serving(Component(passthrough={INNER: stream})) as inside, channel(inside.address) as inwards:
+    def forwarding(inwards: grpc.aio.Channel) -> Any:
+        async def forward(body: bytes, context: Any) -> bytes:
+            return b"".join([chunk async for chunk in raw_stream(inwards, INNER)(iter([body, body]))])
 
-            async def forward(body: bytes, context: Any) -> bytes:
-                call: Any = inwards.stream_stream(INNER)
-                return b"".join([chunk async for chunk in call(iter([body, body]))])
+        return forward
 
-            async with (
-                serving(Component(passthrough={OUTER: forward})) as outside,
-                grpc.aio.insecure_channel(outside.address) as calls,
-            ):
-                context = seal(CallContext("acme", "alice", "call-1", "r-1", "normal", time.time() + 30), KEY)
-                infer: Any = calls.unary_unary(OUTER)
-                sent = ((headers.TRACE_PARENT, PARENT), (headers.CONTEXT, context))
-                assert await infer(b"x", metadata=sent, timeout=30) == b"xx"
+    context = seal(CallContext("acme", "alice", "call-1", "r-1", "normal", time.time() + 30), KEY)
+    async with (
+        collecting() as collector,
+        serving(Component(passthrough={INNER: stream})) as inside,
+        channel(inside.address) as inwards,
+        serving(Component(passthrough={OUTER: forwarding(inwards)})) as outside,
+        grpc.aio.insecure_channel(outside.address) as calls,
+    ):
+        sent = ((headers.TRACE_PARENT, PARENT), (headers.CONTEXT, context))
+        assert await raw_unary(calls, OUTER)(b"x", metadata=sent, timeout=30) == b"xx"
     served = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
     assert {f"/{span.name.removeprefix('/')}" for span in served} == {OUTER, INNER}
     assert {span.trace_id.hex() for span in collector.spans} == {PARENT[3:35]}
@@ -90,11 +91,10 @@ async def test_a_failure_is_in_its_span() -> None:
     async def fail(body: bytes, context: Any) -> bytes:
         raise errors.NotFoundError(Reason.MODEL_NOT_FOUND, "no such model", metadata={"model": "m"})
 
-    async with collecting() as collector:
-        async with serving(Component(passthrough={OUTER: fail})) as served, calling(served) as calls:
-            infer: Any = calls.unary_unary(OUTER)
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await infer(b"")
+    component = Component(passthrough={OUTER: fail})
+    async with collecting() as collector, serving(component) as served, calling(served) as calls:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await raw_unary(calls, OUTER)(b"")
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     (span,) = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
     codes = {item.key: item.value for item in span.attributes}
