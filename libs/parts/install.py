@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from libs.parts.cache import Progress, silent
+from libs.parts.tether import tethered
 
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,7 +82,7 @@ def _run(
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     last: deque[str] = deque(maxlen=20)
     with subprocess.Popen(
-        command,
+        tethered(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -90,9 +91,13 @@ def _run(
         env={**kept, **(environment or {})},
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            last.append(line.rstrip())
-            if on_line:
-                on_line(line.strip())
+        try:
+            for line in process.stdout:
+                last.append(line.rstrip())
+                if on_line:
+                    on_line(line.strip())
+        except BaseException:
+            process.kill()
+            raise
     if process.returncode:
         raise SetupError(f"{failure}\n" + "\n".join(last))
