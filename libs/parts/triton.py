@@ -69,7 +69,7 @@ def start_triton(runtime: TritonRuntime, port: int = 0, *, log: Path, repository
     except PartError as error:
         raise PartError(f"{error}{_errors(part)}") from None
     finally:
-        # Both sides have the segments mapped by now; without names nothing is left of them, whatever is killed when.
+        # The stubs have done so themselves (stub_watch.py) unless one failed: without names nothing can be left.
         _unlink_segments(part.pid)
     return part
 

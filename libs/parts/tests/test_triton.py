@@ -14,6 +14,7 @@ import tritonclient.grpc
 
 from libs.parts.processes import PartError, RunningPart, python_environment
 from libs.parts.triton import SHARED_MEMORY, TritonRuntime, start_triton, sweep_shared_memory
+from libs.testing.eventually import eventually
 
 START_AND_TELL = """
 import sys, time
@@ -42,9 +43,15 @@ def test_it_serves_all_models_of_the_repository(triton_server: RunningPart) -> N
     assert [f"{address.ip}:{address.port}".removeprefix("::ffff:") for address in listening] == [triton_server.address]
 
 
-def test_its_memory_segments_have_no_names(triton_server: RunningPart) -> None:
-    """Nothing in /dev/shm can outlive a running Triton, whatever it is killed with."""
-    assert list(SHARED_MEMORY.glob(f"weft-triton-{triton_server.pid}-*")) == []
+async def test_its_memory_segments_have_no_names(triton_server: RunningPart) -> None:
+    """Nothing in /dev/shm can outlive a running Triton, whatever it is killed with, and of no model loaded later."""
+    segments = f"weft-triton-{triton_server.pid}-*"
+    assert list(SHARED_MEMORY.glob(segments)) == []
+    with tritonclient.grpc.InferenceServerClient(triton_server.address) as client:
+        client.unload_model("embed")
+        await eventually(lambda: not client.is_model_ready("embed"))
+        client.load_model("embed")
+    await eventually(lambda: not list(SHARED_MEMORY.glob(segments)))
 
 
 def test_a_taken_port_is_said(triton_runtime: TritonRuntime, triton_server: RunningPart, tmp_path: Path) -> None:
