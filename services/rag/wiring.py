@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import grpc
+from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -51,7 +53,8 @@ async def rag(settings: RagSettings) -> AsyncIterator[Component]:
     """rag, connected and sweeping while entered. What it depends on need not be there yet."""
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(connect_redis(settings.redis_url.get_secret_value()))
-        qdrant = await stack.enter_async_context(connect_qdrant(settings))
+        key = _secret(settings.qdrant_api_key)
+        qdrant = await stack.enter_async_context(connect_qdrant(settings.qdrant_address, key))
         embedding = await stack.enter_async_context(channel(settings.embedding_address))
         inference = await stack.enter_async_context(channel(settings.inference_address))
         terms = Bm25Terms()
@@ -115,16 +118,16 @@ async def connect_redis(url: str) -> AsyncIterator[Redis]:
 
 
 @asynccontextmanager
-async def connect_qdrant(settings: RagSettings) -> AsyncIterator[AsyncQdrantClient]:
+async def connect_qdrant(address: str, api_key: str | None) -> AsyncIterator[AsyncQdrantClient]:
     """A client over gRPC alone; TLS is the mesh's."""
-    host, _, port = settings.qdrant_address.rpartition(":")
-    key = settings.qdrant_api_key
+    host, _, port = address.rpartition(":")
+    warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
     client = AsyncQdrantClient(
         host=host.strip("[]"),
         grpc_port=int(port),
         prefer_grpc=True,
         https=False,
-        api_key=key.get_secret_value() if key else None,
+        api_key=api_key,
         timeout=_STORE_TIMEOUT_S,
         check_compatibility=False,
     )
@@ -132,6 +135,10 @@ async def connect_qdrant(settings: RagSettings) -> AsyncIterator[AsyncQdrantClie
         yield client
     finally:
         await client.close()
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value else None
 
 
 def _catalogue_limits(settings: RagSettings) -> CatalogueLimits:

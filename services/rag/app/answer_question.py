@@ -17,6 +17,9 @@ from services.rag.domain.prompt import Prompt, Role, Turn, build_prompt
 from services.rag.domain.ranking import fuse
 from services.rag.ports import GenerationEnd, Terms, TextGenerator, Tokenizer
 
+_EVIDENCE_DEPTH = 5
+"""So many of the best passages tell whether a question can be answered, however many are to be shown."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -134,7 +137,7 @@ class AnswerQuestion:
         if before:
             context = "\n".join(before)[-self._limits.context_chars :]
             queries.append(f"{context}\n{question.text}")
-        return await self._search.each(tenant, question.collection, queries, question.top_k)
+        return await self._search.each(tenant, question.collection, queries, max(question.top_k, _EVIDENCE_DEPTH))
 
     def _answering(self, question: Question, found: Sequence[Found]) -> list[Hit]:
         """The passages to answer from, best first; none where they do not answer the question.
@@ -149,13 +152,14 @@ class AnswerQuestion:
         if self._is_enough(words, alone.hits):
             hits = list(alone.hits)
         for context in in_context:
-            own_words = coverage(words, self._words_of(context.hits))
+            own_words = coverage(words, self._words_of(context.hits[:_EVIDENCE_DEPTH]))
             if self._is_enough(words, context.hits) and own_words >= thresholds.coverage_alone:
                 hits = fuse([context.hits, hits])
         return hits[: question.top_k]
 
     def _is_enough(self, words: frozenset[int], hits: Sequence[Hit]) -> bool:
-        evidence = weigh(words, self._words_of(hits), [hit.similarity for hit in hits])
+        best = hits[:_EVIDENCE_DEPTH]
+        evidence = weigh(words, self._words_of(best), [hit.similarity for hit in best])
         return bool(hits) and is_answerable(evidence, self._limits.thresholds)
 
     def _words_of(self, hits: Iterable[Hit]) -> list[frozenset[int]]:

@@ -49,7 +49,7 @@ def _may_become_not_found(text: str) -> bool:
     if len(start) <= len(_NOT_FOUND):
         return _NOT_FOUND.startswith(start)
     rest = start.removeprefix(_NOT_FOUND)
-    return rest != start and len(rest) <= 8 and not rest.strip(". \n\t")
+    return rest != start and len(rest) <= 12 and not rest.strip(". \n\t[],0123456789")
 
 
 def _is_not_found(text: str) -> bool:

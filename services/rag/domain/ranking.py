@@ -15,7 +15,7 @@ def by_score(hits: Sequence[Hit]) -> list[Hit]:
 def fuse(rankings: Sequence[Sequence[Hit]], *, damping: int = 60) -> list[Hit]:
     """Merges rankings of different queries by reciprocal rank (Cormack et al., SIGIR 2009), best first.
 
-    A hit of several rankings keeps its best similarity. Ties go by document id and position.
+    A hit of several rankings keeps its best similarity. Ties go to the ranking that is given first.
     """
     scores: dict[tuple[str, int], float] = {}
     found: dict[tuple[str, int], Hit] = {}
@@ -25,4 +25,5 @@ def fuse(rankings: Sequence[Sequence[Hit]], *, damping: int = 60) -> list[Hit]:
             known = found.get(hit.key)
             if known is None or (hit.similarity or -1.0) > (known.similarity or -1.0):
                 found[hit.key] = hit
-    return by_score([Hit(hit.passage, scores[key], hit.similarity) for key, hit in found.items()])
+    fused = [Hit(hit.passage, scores[key], hit.similarity) for key, hit in found.items()]
+    return sorted(fused, key=lambda hit: -hit.score)

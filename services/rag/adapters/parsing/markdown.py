@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -12,7 +13,9 @@ from services.rag.adapters.parsing.html import inline_text
 from services.rag.domain.parsed_text import ParsedText, TextBuilder
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_MARKDOWN = MarkdownIt("commonmark").enable("table")
+_MARKDOWN = MarkdownIt("commonmark").enable("table").disable("inline")
+_MAX_INLINE_CHARS = 10_000
+"""A longer paragraph is taken as it stands: looking for marks in it takes time that grows with its square."""
 _BREAKS = {"softbreak": "\n", "hardbreak": "\n"}
 _VERBATIM = {"text", "code_inline"}
 
@@ -20,8 +23,10 @@ _VERBATIM = {"text", "code_inline"}
 def read_markdown(text: str) -> ParsedText:
     """Headings are structure; marks of emphasis, links' addresses and front matter are left out, code stays as it
     is."""
-    reader = _Reader()
-    for token in _MARKDOWN.parse(_FRONT_MATTER.sub("", text)):
+    links: dict[str, Any] = {}
+    tokens = _MARKDOWN.parse(_FRONT_MATTER.sub("", text), links)
+    reader = _Reader(links)
+    for token in tokens:
         reader.read(token)
     return reader.finish()
 
@@ -29,7 +34,8 @@ def read_markdown(text: str) -> ParsedText:
 class _Reader:
     """Follows the flat list of tokens; a list or table is one block."""
 
-    def __init__(self) -> None:
+    def __init__(self, links: dict[str, Any]) -> None:
+        self._links = links
         self._builder = TextBuilder()
         self._heading_level = 0
         self._lists: list[int] = []
@@ -41,7 +47,7 @@ class _Reader:
         """One more token."""
         kind = token.type
         if kind == "inline":
-            self._text(_inline(token.children or ()))
+            self._text(self._inline(token.content))
         elif kind in ("fence", "code_block"):
             self._text(token.content.rstrip("\n"))
         elif kind == "html_block":
@@ -88,6 +94,13 @@ class _Reader:
         else:
             self._builder.paragraph(text)
 
+    def _inline(self, content: str) -> str:
+        if len(content) > _MAX_INLINE_CHARS:
+            return content
+        children: list[Token] = []
+        _MARKDOWN.inline.parse(content, _MARKDOWN, self._links, children)
+        return _text_of(children)
+
     def _end_block(self) -> None:
         """Ends a list or table that is in no other list."""
         if not self._lists and self._lines:
@@ -95,13 +108,13 @@ class _Reader:
             self._lines = []
 
 
-def _inline(children: Sequence[Token]) -> str:
+def _text_of(children: Sequence[Token]) -> str:
     parts = []
     for child in children:
         if child.type in _VERBATIM:
             parts.append(child.content)
         elif child.type == "image":
-            parts.append(_inline(child.children or ()))
+            parts.append(_text_of(child.children or ()))
         else:
             parts.append(_BREAKS.get(child.type, ""))
     return "".join(parts)
