@@ -18,6 +18,7 @@ from qdrant_client.grpc import points_pb2
 
 from libs.parts.processes import PartError, RunningPart
 from libs.parts.qdrant import start_qdrant
+from libs.testing.eventually import eventually
 
 SIZE = 4
 GOOD = [1.0, 2.0, 3.0, 4.0]
@@ -265,10 +266,7 @@ async def test_too_many_requests_at_once_are_refused(docs: AsyncQdrantClient, se
         engine.suspend()
         try:
             calls = [asyncio.ensure_future(count(body)) for count in counts]
-            done: list[asyncio.Future[bytes]] = []
-            while len(done) < 256:
-                await asyncio.wait([call for call in calls if not call.done()], return_when=asyncio.FIRST_COMPLETED)
-                done = [call for call in calls if call.done()]
+            await eventually(lambda: sum(call.done() for call in calls) == 256)
         finally:
             engine.resume()
         answers = await asyncio.gather(*calls, return_exceptions=True)
