@@ -27,6 +27,7 @@ def ensure_environment(folder: Path, lock: Path, progress: Progress) -> None:
         stamp = folder / lock.name
         if stamp.exists() and stamp.read_bytes() == lock.read_bytes() and (folder / "bin/python").exists():
             return
+        progress("Python packages: clearing the old ones", 0.0)
         stamp.unlink(missing_ok=True)
         for entry in folder.iterdir():
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()

@@ -1,6 +1,7 @@
 """Starts the parts of a stack, keeps them running, and stops them in order. Knows no part by name."""
 
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -38,9 +39,10 @@ class Board:
         """A new state also sets `since`."""
         if "state" in changes:
             changes["since"] = time.time()
-            print(
-                time.strftime("%FT%TZ", time.gmtime()), name, changes["state"], changes.get("last_exit", ""), flush=True
-            )
+            told = f"{time.strftime('%FT%TZ', time.gmtime())} {name} {changes['state']} {changes.get('last_exit', '')}"
+            sys.stdout.write(told.rstrip() + "
+")
+            sys.stdout.flush()
         self._change(lambda snapshot: snapshot.with_part(name, **changes))
 
     def phase(self, phase: Phase, error: str = "") -> None:
@@ -74,9 +76,14 @@ class Keeper:
 
     def join(self) -> None:
         """Until a running part has stopped. One that is still starting is left to the guardian, who ends all."""
-        if self._running:
+        if self.is_ready:
             self._thread.join()
-        self._board.part(self.part.name, state="failed" if self.failure else "stopped", pid=None)
+        elif not self.failure:
+            self._board.part(self.part.name, state="stopped", pid=None)
+
+    @property
+    def is_ready(self) -> bool:
+        return self._running is not None
 
     def _keep(self) -> None:
         name = self.part.name
@@ -88,6 +95,7 @@ class Keeper:
         while True:
             last_exit, healthy_s = self._run_once()
             if self._stopping.is_set():
+                self._board.part(name, state="stopped", pid=None)
                 return
             if not self.was_ready.is_set():
                 self.failure = last_exit
@@ -102,6 +110,7 @@ class Keeper:
 
     def _run_once(self) -> tuple[str, float]:
         """Answers how the part ended, and for how long it had been ready."""
+        rotate(self._stack.log(self.part.name), LOG_LIMIT_BYTES)
         try:
             running = self.part.start(self._stack)
         except PartError as error:
@@ -151,7 +160,8 @@ class Supervisor:
             if not up and all(keeper.was_ready.is_set() for keeper in self._keepers):
                 up = True
                 self._board.phase("up")
-            for name in ("supervisor", *(keeper.part.name for keeper in self._keepers)):
+            # Not while a part starts: what it wrote since then tells whether it is ready.
+            for name in ("supervisor", *(keeper.part.name for keeper in self._keepers if keeper.is_ready)):
                 rotate(self._stack.log(name), LOG_LIMIT_BYTES)
         self._board.phase("stopping")
         self._stop()
