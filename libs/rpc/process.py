@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # With uvloop, gRPC's own event engine costs a quarter of a call's time and buys nothing; nobody forks.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# What gRPC has to tell in its own words, and not in JSON.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 S = TypeVar("S", bound=ServiceSettings)
 

@@ -28,7 +28,8 @@ from libs.telemetry import logs, traces
 REFLECTION = "grpc.reflection.v1.ServerReflection"
 
 _OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.max_receive_message_length", TRANSPORT_LIMIT_BYTES),
+    # Above what is taken: up to here a message that is too large gets an answer with a reason, beyond gRPC's own.
+    ("grpc.max_receive_message_length", 2 * TRANSPORT_LIMIT_BYTES),
     ("grpc.so_reuseport", 0),
     # Clients with long streams ping; without this the server calls it "too many pings" and hangs up.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
@@ -107,10 +108,8 @@ async def serve(
     """
     logs.configure(name, settings.log_level)
     traces.configure(name, settings.otlp_endpoint)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    ready, stop = asyncio.Event(), _stop_signal()
+    starting = asyncio.create_task(_end_start(stop, ready, asyncio.current_task()))
     try:
         key = read_context_key(settings.context_key_file)
         async with (
@@ -119,6 +118,7 @@ async def serve(
         ):
             gc.collect()
             gc.freeze()
+            ready.set()
             logs.info("ready", address=server.address)
             logs.flush()
             await stop.wait()
@@ -126,9 +126,29 @@ async def serve(
             server.health.stop()
             await asyncio.sleep(settings.drain_s)
         logs.info("stopped")
+    except asyncio.CancelledError:
+        if ready.is_set() or not stop.is_set():
+            raise
+        logs.info("stopped")
     finally:
+        starting.cancel()
         await traces.shutdown()
         logs.flush()
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _end_start(stop: asyncio.Event, ready: asyncio.Event, serving: asyncio.Task[None] | None) -> None:
+    """A service that is stopped before it is ready need not become ready first."""
+    await stop.wait()
+    if serving is not None and not ready.is_set():
+        serving.cancel()
 
 
 def _add_reflection(services: Iterable[str], routes: Routes) -> None:

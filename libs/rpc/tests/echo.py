@@ -17,11 +17,12 @@ from libs.telemetry import logs
 
 
 class EchoSettings(ServiceSettings):
-    """`gate` is a file."""
+    """`gate` is a file; with `stuck` the service never gets ready."""
 
     model_config = settings_config("WEFT_ECHO_")
 
     gate: Path
+    stuck: bool = False
 
 
 @asynccontextmanager
@@ -32,6 +33,9 @@ async def build(settings: EchoSettings) -> AsyncIterator[Component]:
             await asyncio.sleep(0.01)
         return body
 
+    if settings.stuck:
+        logs.info("stuck")
+        await asyncio.Event().wait()
     yield Component(passthrough={"/inference.GRPCInferenceService/ModelInfer": infer})
     logs.info("closed")
 

@@ -66,8 +66,8 @@ async def echo(folder: Path, **settings: str) -> AsyncIterator[tuple[Service, Se
     service = Service(process, folder / "gate")
     reading = asyncio.create_task(service.read())
     try:
-        ready = await eventually(lambda: service.line("ready"), within_s=30)
-        yield service, Served(ready["address"], KEY)
+        first = await eventually(lambda: service.line("ready") or service.line("stuck"), within_s=30)
+        yield service, Served(first.get("address", ""), KEY)
     finally:
         if process.returncode is None:
             process.kill()
@@ -105,6 +105,13 @@ async def test_the_grace_period_ends(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError):
             await call
+        assert await asyncio.wait_for(service.process.wait(), 30) == 0
+
+
+async def test_a_start_can_be_ended(tmp_path: Path) -> None:
+    """A service that waits for something before it is ready ends at SIGTERM, with 0."""
+    async with echo(tmp_path, WEFT_ECHO_STUCK="true") as (service, _):
+        service.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(service.process.wait(), 30) == 0
 
 

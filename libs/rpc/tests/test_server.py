@@ -379,6 +379,30 @@ async def test_a_cancelled_stream_closes_its_generator(reading: bool) -> None:
         await eventually(ended.is_set)
 
 
+async def test_a_slow_readers_stream_ends_at_its_deadline() -> None:
+    """A stream whose caller does not read, and has no deadline of its own, ends at its context's with a reason."""
+    ended = asyncio.Event()
+
+    async def flood(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(100_000)
+        finally:
+            ended.set()
+
+    component = Component(passthrough={STREAM_INFER: flood})
+    async with serving(component) as served, grpc.aio.insecure_channel(served.address) as channel:
+        context = CallContext("acme", "alice", "c", "r", "normal", time.time() + 0.2)
+        call = raw_stream(channel, STREAM_INFER)(metadata=((headers.CONTEXT, seal(context, KEY)),))
+        await asyncio.wait_for(ended.wait(), 10)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            while await call.read() is not grpc.aio.EOF:
+                pass
+    told = service_error_of(caught.value)
+    assert told is not None
+    assert told.reason is Reason.DEADLINE_EXCEEDED
+
+
 async def test_bytes_pass_through_as_they_are() -> None:
     """A pass-through method gets the body and the call's scope, and its bytes are the answer."""
 
