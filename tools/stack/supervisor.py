@@ -40,8 +40,7 @@ class Board:
         if "state" in changes:
             changes["since"] = time.time()
             told = f"{time.strftime('%FT%TZ', time.gmtime())} {name} {changes['state']} {changes.get('last_exit', '')}"
-            sys.stdout.write(told.rstrip() + "
-")
+            sys.stdout.write(told.rstrip() + "\n")
             sys.stdout.flush()
         self._change(lambda snapshot: snapshot.with_part(name, **changes))
 
