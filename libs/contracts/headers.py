@@ -30,6 +30,15 @@ TRACE_STATE = "tracestate"
 CALLER_HEADERS = frozenset({REQUEST_ID, PRIORITY, MAX_TOKENS, CACHE_CONTROL, TRACE_PARENT, TRACE_STATE})
 """What a caller may send that reaches the inner services (the token does not)."""
 
+TRACE_HEADERS = frozenset({TRACE_PARENT, TRACE_STATE})
+"""W3C Trace Context, all of it."""
+
+TRITON_GRPC_ERROR = "triton_grpc_error"
+"""`true`: Triton ends a stream with a failure's status, where it else puts its words into a message (Triton's own)."""
+
+TO_INFERENCE_SERVER = TRACE_HEADERS | {TRITON_GRPC_ERROR}
+"""What of a caller's headers goes on to the inference server."""
+
 STATUS_DETAILS = "grpc-status-details-bin"
 """The google.rpc.Status of a failed call, in trailing metadata (gRPC's own)."""
 
