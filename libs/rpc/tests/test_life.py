@@ -75,6 +75,15 @@ async def echo(folder: Path, **settings: str) -> AsyncIterator[tuple[Service, Se
         await reading
 
 
+def no_longer_listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except ConnectionError:
+        return True
+    return False
+
+
 async def test_nothing_in_flight_is_cut(tmp_path: Path) -> None:
     """At SIGTERM health says NOT_SERVING, the call in flight is answered, what was built closes, and the exit code is
     0."""
@@ -86,6 +95,7 @@ async def test_nothing_in_flight_is_cut(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGTERM)
         assert (await watch.read()).status == pb.HealthCheckResponse.NOT_SERVING
         watch.cancel()
+        await eventually(lambda: no_longer_listens(served.address))
         service.gate.touch()
         assert await call == b"hello"
         assert await asyncio.wait_for(service.process.wait(), 30) == 0

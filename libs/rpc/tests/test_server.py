@@ -19,6 +19,7 @@ from libs.rpc.guard import SignedContextGuard
 from libs.rpc.server import Component
 from libs.rpc.status import service_error_of, status_of
 from libs.testing.eventually import eventually
+from libs.testing.logged import logged
 from libs.testing.serving import KEY, Served, calling, raw_stream, raw_unary, serving
 from weft.rag.v1 import answer_service_pb2 as answers
 from weft.rag.v1 import answer_service_pb2_grpc, search_service_pb2_grpc
@@ -243,6 +244,17 @@ async def test_an_unknown_error_says_nothing(error: Exception) -> None:
     assert (code, told.reason, told.message) == (grpc.StatusCode.INTERNAL, Reason.INTERNAL, "internal error")
 
 
+async def test_an_unknown_error_is_logged() -> None:
+    """The cause of an internal error is in the log, with the call's ids."""
+    with logged() as lines:
+        failing = searching(raising(RuntimeError("the cause")))
+        async with serving(failing) as served, calling(served, "acme", request_id="r-1") as channel:
+            await failure(search_service_pb2_grpc.SearchServiceStub(channel).Search(QUERY))
+        (line,) = [line for line in lines() if line["event"] == "internal error"]
+    assert "RuntimeError: the cause" in line["traceback"]
+    assert (line["tenant"], line["request_id"], line["method"]) == ("acme", "r-1", SEARCH)
+
+
 async def test_a_group_is_its_service_error() -> None:
     """A ServiceError in a group of concurrent failures is what the caller is told."""
     inner = errors.NotFoundError(Reason.COLLECTION_NOT_FOUND, "gone", metadata={"collection": "x"})
@@ -277,6 +289,21 @@ async def test_the_contexts_deadline_ends_the_call() -> None:
         told = service_error_of(error)
         assert (error.code(), told and told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED)
         assert ended.is_set()
+
+
+@pytest.mark.parametrize(("timeout_s", "most_s"), [(5000, 120), (None, 30), (7, 7)])
+async def test_a_deadline_is_the_contracts_at_most(timeout_s: float | None, most_s: float) -> None:
+    """A call that asks for more time than its method may take gets the most; one that does not say, the default."""
+    left: list[float] = []
+
+    async def look() -> None:
+        left.append(remaining_s())
+
+    context = CallContext("acme", "alice", "c", "r", "normal", time.time() + 9000)
+    async with serving(searching(look)) as served, grpc.aio.insecure_channel(served.address) as channel:
+        sent = ((headers.CONTEXT, seal(context, KEY)),)
+        await raw_unary(channel, SEARCH)(QUERY.SerializeToString(), metadata=sent, timeout=timeout_s)
+    assert most_s - 5 < left[0] < most_s + 1
 
 
 async def test_a_timeout_inside_is_not_the_calls_deadline() -> None:
