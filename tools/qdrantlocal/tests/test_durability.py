@@ -136,7 +136,7 @@ async def test_no_acknowledged_write_is_lost_when_processes_are_killed(
         async with connect(part.address) as client:
             await make_docs(client)
         for number in range(1, ROUNDS + 1):
-            victims = {0: [engine_pid(part)], 1: [part.pid], 2: [part.pid, engine_pid(part)]}[number % 3]
+            victims = {0: [engine_pid(part)], 1: [part.pid], 2: [engine_pid(part), part.pid]}[number % 3]
             written = len(ledger.values)
             stop = asyncio.Event()
             async with connect(part.address) as client, asyncio.TaskGroup() as group:
@@ -155,8 +155,9 @@ async def test_no_acknowledged_write_is_lost_when_processes_are_killed(
             async with connect(part.address) as client:
                 await ledger.check(client)
         assert len(ledger.values) > 1000
-    finally:
         assert part.stop() == 0
+    finally:
+        part.stop()
 
 
 async def test_a_restart_keeps_everything(tmp_path: Path, log: Path, connect: Connect) -> None:
@@ -216,8 +217,9 @@ def test_a_second_server_on_a_folder_is_refused(server: RunningPart, tmp_path: P
         assert "qdrant ended with exit code 75" in str(caught.value)
         assert f"{tmp_path / 'data'} is in use by another server: stop it, or choose another" in str(caught.value)
         assert part.running()
-    finally:
         assert part.stop() == 0
+    finally:
+        part.stop()
 
 
 async def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path, log: Path) -> None:
