@@ -25,7 +25,7 @@ class RagSettings(ServiceSettings):
 
     max_collections: int = Field(1000, ge=1, le=100_000, description="most collections of a tenant")
     max_documents: int = Field(100_000, ge=1, le=10_000_000, description="most documents of a collection")
-    passage_tokens: int = Field(200, ge=20, le=2000, description="most tokens of a passage")
+    passage_tokens: int = Field(220, ge=20, le=2000, description="most tokens of a passage")
     parallel_ingests: int = Field(4, ge=1, le=64, description="documents that are ingested at a time")
     ingest_lease_s: float = Field(
         120,
@@ -42,15 +42,12 @@ class RagSettings(ServiceSettings):
     )
     model_window_tokens: int = Field(4096, ge=1024, le=1_000_000, description="most tokens of a prompt and its answer")
 
-    answer_minimum: float = Field(
-        0.5,
+    answer_similarity: float = Field(
+        0.42, ge=-1, le=1, description="similarity of the best passage from which on the model is asked"
+    )
+    answer_coverage: float = Field(
+        0.57,
         ge=0,
-        le=10,
-        description="least evidence (similarity + answer_coverage_weight * coverage) to let the model answer",
-    )
-    answer_coverage_weight: float = Field(
-        0.3, ge=0, le=5, description="weight of the question's words found, against similarity"
-    )
-    answer_coverage_alone: float = Field(
-        0.6, ge=0, le=1, description="least share of the question's words found, where there are no vectors"
+        le=1,
+        description="share of the question's words in a passage from which on the model is asked, without vectors",
     )

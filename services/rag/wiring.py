@@ -151,11 +151,7 @@ def _catalogue_limits(settings: RagSettings) -> CatalogueLimits:
 
 
 def _answer_limits(settings: RagSettings) -> AnswerLimits:
-    thresholds = Thresholds(
-        minimum=settings.answer_minimum,
-        coverage_weight=settings.answer_coverage_weight,
-        coverage_alone=settings.answer_coverage_alone,
-    )
+    thresholds = Thresholds(settings.answer_similarity, settings.answer_coverage)
     return AnswerLimits(window_tokens=settings.model_window_tokens, thresholds=thresholds)
 
 

@@ -23,7 +23,7 @@ _PREFIX = "weft-rag-1."
 _DENSE = "dense"
 _WORDS = "bm25"
 _TENANT, _COLLECTION, _VERSION = "tenant", "collection", "version"
-_MIN_CANDIDATES = 40
+_MIN_CANDIDATES = 100
 """Fusion scales each list's scores by their own spread: fewer say too little about it."""
 _MAX_WITHOUT = 500
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from qdrant_edge import Bm25, Bm25Config, TokenizerType
 
-_AVERAGE_PASSAGE_TERMS = 100.0
-"""BM25 scales a word's weight by a passage's length against this: about what a passage of 200 tokens has."""
+_AVERAGE_PASSAGE_TERMS = 60.0
+"""BM25 scales a word's weight by a passage's length against this: about what a full passage has."""
 
 
 @dataclass(frozen=True)

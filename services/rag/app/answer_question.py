@@ -153,7 +153,7 @@ class AnswerQuestion:
             hits = list(alone.hits)
         for context in in_context:
             own_words = coverage(words, self._words_of(context.hits[:_EVIDENCE_DEPTH]))
-            if self._is_enough(words, context.hits) and own_words >= thresholds.coverage_alone:
+            if self._is_enough(words, context.hits) and own_words >= thresholds.coverage:
                 hits = fuse([context.hits, hits])
         return hits[: question.top_k]
 

@@ -28,7 +28,7 @@ from services.rag.ports import (
 class IngestLimits:
     """How a document is cut, and how much of it is under way at a time."""
 
-    passage_tokens: int = 200
+    passage_tokens: int = 220
     max_passages: int = 10_000
     batch_passages: int = 64
     parallel: int = 4

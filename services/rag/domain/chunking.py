@@ -18,7 +18,7 @@ _SENTENCE_END = re.compile(r"[.!?:;][\"')\]]*\s+|\n+")
 _WORD_END = re.compile(r"\s+")
 _LONG_TOKEN_CHARS = 100
 _LONG_TOKEN_STEP = 4
-_EMBEDDED_HEADING_CHARS = 160
+_EMBEDDED_HEADING_CHARS = 120
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From which evidence on a question counts as answerable: similarity + coverage_weight * coverage >= minimum."""
+    """From which evidence on a question counts as answerable: by similarity, and where there is none, by coverage."""
 
-    minimum: float
-    coverage_weight: float
-    coverage_alone: float
-    """The coverage that is enough where there are no similarities."""
+    similarity: float
+    coverage: float
 
 
 def weigh(
@@ -49,5 +47,5 @@ def coverage(question: Collection[int], passages: Sequence[Collection[int]]) -> 
 def is_answerable(evidence: Evidence, thresholds: Thresholds) -> bool:
     """Whether the evidence is enough to let the model answer."""
     if evidence.similarity is None:
-        return evidence.coverage >= thresholds.coverage_alone
-    return evidence.similarity + thresholds.coverage_weight * evidence.coverage >= thresholds.minimum
+        return evidence.coverage >= thresholds.coverage
+    return evidence.similarity >= thresholds.similarity

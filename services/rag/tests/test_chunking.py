@@ -135,4 +135,4 @@ def test_embedded_text_has_the_path_once_and_not_too_long() -> None:
     assert embedded_text("T", ("A", "B"), "text") == "T > A > B\ntext"
     assert embedded_text("A", ("A", "B"), "text") == "A > B\ntext"
     assert embedded_text("", (), "text") == "text"
-    assert len(embedded_text("T" * 500, (), "text")) == 165
+    assert len(embedded_text("T" * 500, (), "text")) == 125

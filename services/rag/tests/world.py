@@ -20,7 +20,7 @@ from services.rag.tests.fakes import FakeCatalogue, FakeEmbedder, FakeGenerator,
 TENANT = "acme"
 COLLECTION = "faq"
 NO_ID = RequestKey()
-THRESHOLDS = Thresholds(minimum=0.6, coverage_weight=0.5, coverage_alone=0.6)
+THRESHOLDS = Thresholds(similarity=0.3, coverage=0.6)
 
 
 @dataclass
