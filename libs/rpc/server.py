@@ -12,9 +12,6 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2_grpc
-from grpc_reflection.v1alpha.reflection import aio as reflection_aio
-from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from libs.auth.context import read_context_key
 from libs.config.settings import ServiceSettings
@@ -22,10 +19,9 @@ from libs.rpc.channel import MAX_MESSAGE_BYTES as TRANSPORT_LIMIT_BYTES
 from libs.rpc.guard import Guard, SignedContextGuard
 from libs.rpc.handlers import Passthrough, Routes
 from libs.rpc.health import Check, Health
+from libs.rpc.reflection import add_reflection
 from libs.rpc.running import Gate
 from libs.telemetry import logs, traces
-
-REFLECTION = "grpc.reflection.v1.ServerReflection"
 
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     # Above what is taken: up to here a message that is too large gets an answer with a reason, beyond gRPC's own.
@@ -84,7 +80,7 @@ async def running(component: Component, listen: str, key: bytes, grace_s: float 
         routes.add_passthrough(path, behaviour, component.max_passthrough_bytes)
     health = Health(routes.services, component.checks)
     health_pb2_grpc.add_HealthServicer_to_server(health, routes)  # type: ignore[arg-type]
-    _add_reflection({*routes.services, *component.reflected}, routes)
+    add_reflection({*routes.services, *component.reflected}, routes)
     server = grpc.aio.server(handlers=[routes], interceptors=traces.server_interceptors(), options=_OPTIONS)
     address = _bind(server, listen)
     await server.start()
@@ -149,13 +145,6 @@ async def _end_start(stop: asyncio.Event, ready: asyncio.Event, serving: asyncio
     await stop.wait()
     if serving is not None and not ready.is_set():
         serving.cancel()
-
-
-def _add_reflection(services: Iterable[str], routes: Routes) -> None:
-    """Under both names: clients ask for v1 first; its messages are those of v1alpha, which is all that grpcio has."""
-    servicer = reflection_aio.ReflectionServicer(services)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, routes)  # type: ignore[no-untyped-call]
-    routes.add_typed(f"/{REFLECTION}/ServerReflectionInfo", servicer.ServerReflectionInfo, ServerReflectionRequest)
 
 
 def _bind(server: grpc.aio.Server, listen: str) -> str:

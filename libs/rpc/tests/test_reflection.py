@@ -31,6 +31,10 @@ async def test_services_are_listed_and_described(version: str) -> None:
         listed = {service.name for service in (await call.read()).list_services_response.service}
         await call.write(pb.ServerReflectionRequest(file_containing_symbol="weft.rag.v1.SearchService"))
         files = (await call.read()).file_descriptor_response.file_descriptor_proto
+        await call.write(pb.ServerReflectionRequest(file_containing_symbol="weft.rag.v1.SearchService.Search"))
+        assert (await call.read()).file_descriptor_response.file_descriptor_proto == files
+        await call.write(pb.ServerReflectionRequest(file_containing_symbol="weft.rag.v1.SearchService.Find"))
+        assert (await call.read()).error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
         call.cancel()
     assert listed >= {"weft.gateway.v1.IdentityService", "weft.rag.v1.SearchService", "grpc.health.v1.Health"}
     names = {FileDescriptorProto.FromString(file).name for file in files}
