@@ -1,0 +1,99 @@
+"""Hand-written stand-ins for the ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+from libs.errors.errors import ServiceError
+from services.inference.domain.generation import Continuation, Piece
+from services.inference.domain.models import Model, model_not_found
+
+
+@dataclass
+class Catalogue:
+    """Has the models it was given."""
+
+    known: Sequence[Model] = ()
+
+    async def models(self) -> Sequence[Model]:
+        return self.known
+
+    async def model(self, name: str) -> Model:
+        for model in self.known:
+            if model.name == name:
+                return model
+        raise model_not_found(name)
+
+    async def loaded(self, name: str) -> Model:
+        return await self.model(name)
+
+
+@dataclass
+class Generator:
+    """Says what it was given, then fails if it was given a failure."""
+
+    pieces: Sequence[Piece] = ()
+    error: ServiceError | None = None
+    asked: list[Continuation] = field(default_factory=list)
+    closed: bool = False
+
+    async def generate(self, model: Model, continuation: Continuation) -> AsyncGenerator[Piece, None]:
+        self.asked.append(continuation)
+        try:
+            for piece in self.pieces:
+                yield piece
+            if self.error:
+                raise self.error
+        finally:
+            self.closed = True
+
+
+@dataclass
+class Probe:
+    """Answers as `error` and `ready_error` say; `hangs` never answers."""
+
+    error: ServiceError | None = None
+    ready_error: ServiceError | None = None
+    hangs: bool = False
+    asked: int = 0
+
+    async def server_ready(self) -> None:
+        return None
+
+    async def model_ready(self, model: str) -> None:
+        if self.ready_error:
+            raise self.ready_error
+
+    async def ask(self, model: Model) -> None:
+        self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error:
+            raise self.error
+
+
+@dataclass
+class Control:
+    """Notes what was loaded; waits until `may_end` is set."""
+
+    reloaded: list[str] = field(default_factory=list)
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    error: ServiceError | None = None
+
+    async def reload(self, model: str) -> None:
+        self.reloaded.append(model)
+        await self.may_end.wait()
+        if self.error:
+            raise self.error
+
+
+@dataclass
+class Clock:
+    """Time that stands still until it is moved."""
+
+    now_s: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s

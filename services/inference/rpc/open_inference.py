@@ -1,0 +1,158 @@
+"""inference.GRPCInferenceService: passes the bytes of the Open Inference Protocol on to the inference server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import grpc
+
+from libs.contracts import headers
+from libs.contracts.policies import Method, methods
+from libs.errors.errors import ServiceError
+from libs.rpc.call import remaining_s
+from libs.rpc.handlers import Passthrough
+from libs.rpc.running import Context
+from libs.telemetry import traces
+from services.inference.app.revive_models import ReviveModels
+from services.inference.app.underway import Stream, Underway
+from services.inference.domain import failures
+from services.inference.domain.models import model_unavailable
+from services.inference.rpc.shared_memory import (
+    infer_request,
+    malformed,
+    pb,
+    refuse_shared_memory,
+    refuse_shared_memory_of,
+)
+
+SERVICE = "inference.GRPCInferenceService"
+_MAX_MODELS_OF_A_STREAM = 64
+_INFER = f"/{SERVICE}/ModelInfer"
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What is behind the door: `answers` tells whether it can be reached, `unreachable` makes the error if not."""
+
+    channel: grpc.aio.Channel
+    answers: Callable[[], Awaitable[bool]]
+    unreachable: Callable[[], ServiceError]
+
+
+class OpenInferenceDoor:
+    """What the server says stays as it is: answers, status, details, trailing metadata. But for what cannot be known
+    from it: that it was not reached, that a model's process is dead, that a body is no message."""
+
+    def __init__(self, behind: Behind, revive: ReviveModels, underway: Underway) -> None:
+        self._behind = behind
+        self._revive = revive
+        self._underway = underway
+
+    def behaviours(self) -> Mapping[str, Passthrough]:
+        """Every method of the service by its path."""
+        served = [method for method in methods().values() if method.service == SERVICE]
+        return {method.path: self._behaviour(method) for method in served}
+
+    def _behaviour(self, method: Method) -> Passthrough:
+        if method.client_streaming:
+            return partial(self._stream, self._behind.channel.stream_stream(method.path))
+        return partial(self._unary, method, self._behind.channel.unary_unary(method.path))
+
+    async def _unary(self, method: Method, multicallable: Any, body: bytes, context: Context) -> bytes:
+        if method.path == _INFER:
+            refuse_shared_memory(body)
+        call = multicallable(body, timeout=remaining_s(), metadata=_onward(context))
+        try:
+            answer: bytes = await call
+        except grpc.aio.AioRpcError as error:
+            raise await self._failure(error, method) from error
+        await _pass_trailers(call, context)
+        return answer
+
+    async def _stream(self, multicallable: Any, bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        call = multicallable(timeout=remaining_s(), metadata=_onward(context))
+        stream = Stream(call.cancel)
+        asked: set[str] = set()
+        pump = asyncio.create_task(self._pump(bodies, call, stream, asked))
+        try:
+            async for answer in call:
+                self._look_for_death(answer)
+                yield answer
+            await _pass_trailers(call, context)
+        except grpc.aio.AioRpcError as error:
+            raise await self._failure(error, methods()[f"/{SERVICE}/ModelStreamInfer"]) from error
+        except asyncio.CancelledError:
+            if stream.error and not _is_cancelled():
+                raise stream.error from None
+            raise
+        finally:
+            pump.cancel()
+            call.cancel()
+            for model in asked:
+                self._underway.leave(model, stream)
+
+    async def _pump(self, bodies: AsyncIterator[bytes], call: Any, stream: Stream, asked: set[str]) -> None:
+        """Passes the caller's messages on; cuts the stream at one that is refused.
+
+        Each is parsed: the server ends a stream without a word where a message cannot be.
+        """
+        try:
+            async for body in bodies:
+                request = infer_request(body)
+                refuse_shared_memory_of(request)
+                if len(asked) < _MAX_MODELS_OF_A_STREAM:
+                    asked.add(request.model_name)
+                    self._underway.enter(request.model_name, stream)
+                await call.write(body)
+            await call.done_writing()
+        except ServiceError as refused:
+            stream.cut(refused)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # The server has ended the call: its status is read where its messages are.
+
+    async def _failure(self, error: grpc.aio.AioRpcError, method: Method) -> Exception:
+        """The error itself, which is relayed, or what it means."""
+        code, message = error.code(), error.details() or ""
+        if code is grpc.StatusCode.UNAVAILABLE and not await self._behind.answers():
+            return self._behind.unreachable()
+        if code is grpc.StatusCode.INTERNAL:
+            dead = failures.dead_process(message)
+            if dead is not None:
+                self._revive.suspect(dead)
+                return model_unavailable(dead, "its process died, it is being loaded again")
+            if failures.is_unreadable(message):
+                return malformed(f"inference.{method.name}Request")
+        if code is grpc.StatusCode.NOT_FOUND and failures.is_not_ready(message):
+            for model in self._revive.reviving:
+                if f"'{model}'" in message:
+                    return model_unavailable(model, "it is being loaded again")
+        return error
+
+    def _look_for_death(self, answer: bytes) -> None:
+        """In a stream a model's failure is told in a message, which the caller gets as it is."""
+        if failures.DEAD_PROCESS_MARK in answer:
+            dead = failures.dead_process(pb.ModelStreamInferResponse.FromString(answer).error_message)
+            if dead is not None:
+                self._revive.suspect(dead)
+
+
+async def _pass_trailers(call: Any, context: Context) -> None:
+    trailers = await call.trailing_metadata()
+    if trailers:
+        context.set_trailing_metadata(tuple(trailers))
+
+
+def _onward(context: Context) -> tuple[tuple[str, str | bytes], ...]:
+    """The headers that mean something to the server. Neither the token nor anything of Weft's own reaches it."""
+    names = headers.TO_INFERENCE_SERVER - (headers.TRACE_HEADERS if traces.enabled() else frozenset())
+    return tuple((name, value) for name, value in context.invocation_metadata() or () if name in names)
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task itself is to end, and not only the stream that it reads."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

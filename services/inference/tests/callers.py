@@ -1,0 +1,78 @@
+"""Callers of the Open Inference Protocol, and what they were told."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2
+
+from libs.auth.context import CallContext, seal
+from libs.contracts import headers
+from libs.contracts.open_inference import open_inference_pb2
+from libs.rpc.status import status_of
+from libs.testing.serving import Served
+
+pb: Any = open_inference_pb2()
+PREFIX = "/inference.GRPCInferenceService/"
+
+
+class SignedContext:
+    """A plugin of tritonclient that sends what the gateway would: the client itself is unmodified."""
+
+    def __init__(self, served: Served, timeout_s: float = 60.0) -> None:
+        self._served = served
+        self._timeout_s = timeout_s
+
+    def __call__(self, request: Any) -> None:
+        context = CallContext("acme", "alice", "call-1", "request-1", "normal", time.time() + self._timeout_s)
+        request.headers[headers.CONTEXT] = seal(context, self._served.key)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A failed call: its status code's name, its details, and what its one ErrorInfo and RetryInfo say."""
+
+    code: str
+    details: str
+    reason: str
+    metadata: dict[str, str]
+    retry: bool
+    fields: tuple[str, ...]
+
+
+def told(error: grpc.aio.AioRpcError) -> Told:
+    """What the caller was told."""
+    status = status_of(error.trailing_metadata() or ())
+    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    retried = False
+    for detail in status.details if status else ():
+        detail.Unpack(info)
+        detail.Unpack(bad)
+        retried = detail.Unpack(retry) or retried
+    fields = tuple(violation.field for violation in bad.field_violations)
+    return Told(error.code().name, error.details() or "", info.reason, dict(info.metadata), retried, fields)
+
+
+def tensor(*texts: str) -> bytes:
+    """Texts as the raw bytes of a tensor."""
+    return b"".join(len(data := text.encode()).to_bytes(4, "little") + data for text in texts)
+
+
+def embed_request(*texts: str, model: str = "embed") -> Any:
+    """A ModelInferRequest for vectors."""
+    request = pb.ModelInferRequest(model_name=model)
+    request.inputs.add(name="TEXT", datatype="BYTES", shape=(len(texts), 1))
+    request.raw_input_contents.append(tensor(*texts))
+    return request
+
+
+def generate_request(text: str, call_id: str = "") -> Any:
+    """A ModelInferRequest for a stream of tokens."""
+    request = pb.ModelInferRequest(model_name="generate", id=call_id)
+    request.inputs.add(name="text_input", datatype="BYTES", shape=(1,))
+    request.inputs.add(name="stream", datatype="BOOL", shape=(1,))
+    request.raw_input_contents.extend((tensor(text), b"\x01"))
+    return request

@@ -1,0 +1,49 @@
+"""The inference service in this process, before a real Triton."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from libs.contracts.open_inference import open_inference_pb2
+from libs.parts.processes import RunningPart
+from libs.testing.serving import Served, calling, serving
+from services.inference.settings import InferenceSettings
+from services.inference.wiring import inference
+
+pb: Any = open_inference_pb2()
+
+
+@asynccontextmanager
+async def inference_before(triton_address: str, **settings: Any) -> AsyncIterator[Served]:
+    """The service, as wired, before the Triton at an address."""
+    told = {"listen": "127.0.0.1:0", "context_key_file": Path("/dev/null"), "triton_address": triton_address}
+    async with inference(InferenceSettings.model_validate({**told, **settings})) as component, serving(component) as at:
+        yield at
+
+
+@pytest.fixture(scope="session")
+async def inference_service(triton_server: RunningPart) -> AsyncIterator[Served]:
+    """The service before the Triton that all tests share."""
+    async with inference_before(triton_server.address) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+async def channel(inference_service: Served) -> AsyncIterator[grpc.aio.Channel]:
+    """Calls to the service, as from the gateway."""
+    async with calling(inference_service) as channel:
+        yield channel
+
+
+def long_prompt(seed: str, sentences: int = 400) -> str:
+    """A prompt in ChatML that keeps the extractive model busy for about a second: sentences that it has not seen."""
+    source = "\n".join(
+        f"In {seed} the number {at} follows {at - 1}, and comes before {at + 1}." for at in range(sentences)
+    )
+    return f"Sources:\n[1] Numbers\n{source}\n\nQuestion: what comes before 40 in {seed}?"
