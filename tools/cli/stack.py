@@ -9,7 +9,12 @@ DECLARATION = "tools.stack.parts"
 
 State = Annotated[
     Path | None,
-    typer.Option("--state", metavar="DIR", help="Folder of the stack's state; .weft in the repository if not given."),
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        envvar="WEFT_STATE",
+        help="Folder of the stack's state; .weft in the repository if not given.",
+    ),
 ]
 
 

@@ -14,7 +14,7 @@ from libs.parts.cache import Progress, part_of
 from libs.parts.install import REPOSITORY_ROOT, SetupError, install, lock_file, make_venv
 
 OLDEST_GLIBC = (2, 35)
-LOCK = "default"
+LOCK = "runtime"
 # Relative to the folder of the packages, so that a repository that is moved keeps working.
 IMPORT_ROOTS = ("../../../..", "../../../../libs/contracts/stubs", "../../../../libs/client")
 

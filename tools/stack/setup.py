@@ -12,7 +12,7 @@ from libs.parts.install import REPOSITORY_ROOT
 from tools.stack.part import DEFAULT_STATE, Stack, StackError
 
 SAMPLE = REPOSITORY_ROOT / "tools/stack/sample"
-SAMPLE_COLLECTION = "docs"  # where `weft ask` looks if it is not told otherwise
+SAMPLE_COLLECTION = "sample"
 SECRETS = ("redis.password", "qdrant.key")
 TOKEN_FILE = "developer.token"
 TENANT = "local"
@@ -57,7 +57,7 @@ def hints(stack: Stack) -> str:
     return "\n".join(
         [
             f"Weft is ready. The gateway is at {gateway} (gRPC without TLS). Try:",
-            f'  {weft} ask{state} "{QUESTION}"',
+            f'  {weft} ask{state} --collection {SAMPLE_COLLECTION} "{QUESTION}"',
             f'  grpcurl -plaintext -H "authorization: Bearer $(cat {token})" {gateway} {WHO_AM_I}',
         ]
     )

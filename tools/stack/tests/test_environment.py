@@ -9,7 +9,7 @@ from tools.stack.environment import check_glibc, ensure_environment
 
 def _make(folder: Path) -> list[str]:
     steps: list[str] = []
-    ensure_environment(folder / ".venv", folder / "default.lock", lambda step, done: steps.append(step))
+    ensure_environment(folder / ".venv", folder / "runtime.lock", lambda step, done: steps.append(step))
     return steps
 
 
@@ -17,7 +17,7 @@ def _make(folder: Path) -> list[str]:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an environment made from a lock of nothing: what pip does with hashes is pip's own."""
     folder = tmp_path_factory.mktemp("repository")
-    (folder / "default.lock").write_text("# empty\n")
+    (folder / "runtime.lock").write_text("# empty\n")
     (folder / "libs/client").mkdir(parents=True)
     _make(folder)
     return folder
@@ -34,9 +34,9 @@ def test_an_environment_that_does_not_fit_is_made_from_nothing(repository: Path,
     leftover = repository / ".venv/lib/leftover"
     leftover.touch()
     if what == "changed lock":
-        (repository / "default.lock").write_text("# changed\n")
+        (repository / "runtime.lock").write_text("# changed\n")
     else:
-        (repository / ".venv/default.lock").unlink()
+        (repository / ".venv/runtime.lock").unlink()
     assert _make(repository) != []
     assert not leftover.exists()
     assert _make(repository) == []
