@@ -17,13 +17,17 @@ MARGIN_S = 5.0
 """A context is good for so long after its deadline: clocks differ, and the deadline itself ends the call."""
 
 _VERSION = b"\x01"
-_NUMBERS = struct.Struct(">QB")
+MAX_TOKENS_LIMIT = 1_000_000
+_NUMBERS = struct.Struct(">QBI")
 _MAC_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """Whose call this is. `deadline_s` is Unix time; `priority` is one of PRIORITIES; names have at most 255 bytes."""
+    """Whose call this is. `deadline_s` is Unix time; `priority` is one of PRIORITIES; names have at most 255 bytes.
+
+    `max_output_tokens`: most tokens that the call may write, up to MAX_TOKENS_LIMIT; 0 where the caller set no bound.
+    """
 
     tenant: str
     principal: str
@@ -31,6 +35,7 @@ class CallContext:
     request_id: str
     priority: str
     deadline_s: float
+    max_output_tokens: int = 0
 
 
 class ContextKeyError(Exception):
@@ -53,13 +58,16 @@ def read_context_key(path: Path) -> bytes:
 def seal(context: CallContext, key: bytes) -> bytes:
     """The context with its signature, for the header `weft-context-bin`. Raises ValueError for what cannot be sealed.
 
-    Format: version (1 byte), deadline (Unix milliseconds, 8 bytes), priority (1 byte, its place in PRIORITIES), then
-    tenant, principal, call id and request id (a length byte and UTF-8 each), then HMAC-SHA256 of all that. Another set
-    of fields is another version.
+    Format: version (1 byte), deadline (Unix milliseconds, 8 bytes), priority (1 byte, its place in PRIORITIES), most
+    output tokens (4 bytes), then tenant, principal, call id and request id (a length byte and UTF-8 each), then
+    HMAC-SHA256 of all that. Another set of fields is another version.
     """
     if context.priority not in PRIORITIES:
         raise ValueError(f"a call context's priority is one of {', '.join(PRIORITIES)}, not {context.priority!r}")
-    parts = [_VERSION, _NUMBERS.pack(int(context.deadline_s * 1000), PRIORITIES.index(context.priority))]
+    if not 0 <= context.max_output_tokens <= MAX_TOKENS_LIMIT:
+        raise ValueError(f"a call context's max_output_tokens is 0 to {MAX_TOKENS_LIMIT}")
+    priority = PRIORITIES.index(context.priority)
+    parts = [_VERSION, _NUMBERS.pack(int(context.deadline_s * 1000), priority, context.max_output_tokens)]
     for name in (context.tenant, context.principal, context.call_id, context.request_id):
         data = name.encode()
         if len(data) > MAX_NAME_BYTES:
@@ -94,11 +102,12 @@ def _mac(payload: bytes, key: bytes) -> bytes:
 
 
 def _parse(payload: bytes) -> CallContext:
-    deadline_ms, priority = _NUMBERS.unpack_from(payload, 1)
+    deadline_ms, priority, max_output_tokens = _NUMBERS.unpack_from(payload, 1)
     names, at = [], 1 + _NUMBERS.size
     for _ in range(4):
         end = at + 1 + payload[at]
         names.append(payload[at + 1 : end].decode())
         at = end
     tenant, principal, call_id, request_id = names
-    return CallContext(tenant, principal, call_id, request_id, PRIORITIES[priority], deadline_ms / 1000)
+    deadline_s = deadline_ms / 1000
+    return CallContext(tenant, principal, call_id, request_id, PRIORITIES[priority], deadline_s, max_output_tokens)

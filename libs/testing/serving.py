@@ -43,12 +43,21 @@ async def calling(
     priority: str = "normal",
     timeout_s: float = 30.0,
     request_id: str | None = None,
+    max_output_tokens: int = 0,
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel whose calls come from the gateway, as it were: each has a fresh signed context of `tenant`."""
 
     def scope() -> CallScope:
         deadline_s = time.time() + timeout_s
-        context = CallContext(tenant, principal, new_request_id(), request_id or new_request_id(), priority, deadline_s)
+        context = CallContext(
+            tenant,
+            principal,
+            new_request_id(),
+            request_id or new_request_id(),
+            priority,
+            deadline_s,
+            max_output_tokens,
+        )
         return CallScope(context, seal(context, served.key), deadline_s)
 
     async with carrying(served.address, scope) as channel:

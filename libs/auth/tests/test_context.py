@@ -11,7 +11,7 @@ from libs.auth.context import MARGIN_S, CallContext, ContextKeyError, read_conte
 from libs.errors.errors import Reason, UnauthenticatedError
 
 KEY = b"k" * 32
-CONTEXT = CallContext("acme", "alice@example.com", "call-1", "request-ü", "high", 1_000.125)
+CONTEXT = CallContext("acme", "alice@example.com", "call-1", "request-ü", "high", 1_000.125, 4096)
 NOW_S = 900.0
 
 
@@ -55,7 +55,9 @@ def test_fields_cannot_flow_into_each_other() -> None:
 
 
 def test_what_cannot_be_sealed_is_told() -> None:
-    """A name over 255 bytes and an unknown priority are ValueErrors."""
+    """A name over 255 bytes, an unknown priority and a bound below 0 are ValueErrors."""
+    with pytest.raises(ValueError, match="0 to 1000000"):
+        seal(dataclasses.replace(CONTEXT, max_output_tokens=-1), KEY)
     with pytest.raises(ValueError, match="255 bytes, not 256"):
         seal(dataclasses.replace(CONTEXT, request_id="r" * 256), KEY)
     with pytest.raises(ValueError, match="priority"):

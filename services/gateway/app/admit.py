@@ -46,6 +46,7 @@ class Admit:
             request_id=wanted.request_id or self._new_id(),
             priority=wanted.priority or method.default_priority,
             deadline_s=deadline_s,
+            max_output_tokens=wanted.max_tokens or 0,
         )
         return Admission(principal, context)
 

@@ -12,8 +12,8 @@ from libs.errors.errors import InvalidArgumentError, Reason, UnauthenticatedErro
 Metadata = Mapping[str, str | bytes]
 """Names in lower case, as gRPC delivers them; of a name that came twice, the last value."""
 
-MAX_TOKENS_LIMIT = 1_000_000
 PRIORITIES = ("low", "normal", "high")
+MAX_TOKENS_LIMIT = 1_000_000
 
 _BEARER = re.compile(r"[Bb]earer +(\S+)")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")

@@ -15,10 +15,10 @@ from libs.rpc.handlers import Passthrough
 from libs.rpc.running import Context
 from libs.rpc.status import to_service_error
 
-_PASSED_ON = frozenset({headers.MAX_TOKENS, headers.CACHE_CONTROL, headers.TRITON_GRPC_ERROR})
-"""Headers that go on as the caller wrote them: of tritonclient's users the one that Triton reads. Request id, priority
-and trace travel with the signed context; the token ends here; what else a caller sends means nothing to any service, so
-it is dropped, names under `weft-` first of all."""
+_PASSED_ON = frozenset({headers.CACHE_CONTROL, headers.TRITON_GRPC_ERROR})
+"""Headers that go on as the caller wrote them: of tritonclient's users the one that Triton reads. Request id, priority,
+most tokens and trace travel with the signed context; the token ends here; what else a caller sends means nothing to any
+service, so it is dropped, names under `weft-` first of all."""
 
 
 def forward(method: Method, channel: grpc.aio.Channel) -> Passthrough:

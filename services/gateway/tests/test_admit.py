@@ -66,9 +66,10 @@ def test_says_for_whom_and_until_when() -> None:
 
 
 def test_the_callers_wishes_stand_in_the_context() -> None:
-    """The caller names its request and asks for a priority; the call's id is never the caller's."""
-    context = admitted({headers.PRIORITY: "low", headers.REQUEST_ID: "r-1"}).context
-    assert (context.priority, context.request_id, context.call_id) == ("low", "r-1", "id-1")
+    """The caller names its request, a priority and a bound on tokens; the call's id is never the caller's."""
+    context = admitted({headers.PRIORITY: "low", headers.REQUEST_ID: "r-1", headers.MAX_TOKENS: "64"}).context
+    assert (context.priority, context.request_id, context.max_output_tokens) == ("low", "r-1", 64)
+    assert context.call_id == "id-1"
 
 
 def test_what_a_caller_claims_of_itself_is_not_read() -> None:

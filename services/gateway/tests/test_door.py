@@ -89,10 +89,10 @@ async def test_what_a_caller_claims_of_itself_is_dropped(gateway: Gateway) -> No
         (headers.TRITON_GRPC_ERROR, "true"),
     )
     (context,), (metadata,) = gateway.seen.contexts, gateway.seen.metadata
-    assert (context.tenant, context.principal) == ("acme", "kim")
+    assert (context.tenant, context.principal, context.max_output_tokens) == ("acme", "kim", 7)
     sent = {name: value for name, value in metadata.items() if name not in (headers.CONTEXT, headers.REQUEST_ID)}
     del sent["user-agent"]  # the gateway's own
-    assert sent == {headers.MAX_TOKENS: "7", headers.CACHE_CONTROL: "no-cache", headers.TRITON_GRPC_ERROR: "true"}
+    assert sent == {headers.CACHE_CONTROL: "no-cache", headers.TRITON_GRPC_ERROR: "true"}
 
 
 async def test_the_trace_goes_on(gateway: Gateway) -> None:

@@ -9,7 +9,6 @@ from libs.errors.errors import ServiceError
 from services.inference.domain.chat import check_conversation
 from services.inference.domain.chat_templates import DEFAULT_TEMPLATE, TEMPLATES, ChatTemplate
 from services.inference.domain.generation import (
-    DEFAULT_OUTPUT_TOKENS,
     Continuation,
     Delta,
     Done,
@@ -38,7 +37,7 @@ class GenerateText:
         if model.kind is not ModelKind.GENERATE:
             raise model_not_found(model.name, "it does not generate text")
         text = _template(model)(prompt.messages)
-        continuation = Continuation(text, prompt.max_output_tokens or DEFAULT_OUTPUT_TOKENS, prompt.sampling, call_id)
+        continuation = Continuation(text, prompt.max_output_tokens, prompt.sampling, call_id)
         input_tokens = output_tokens = 0
         finish_reason = FinishReason.UNSPECIFIED
         try:

@@ -31,11 +31,11 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation and how to continue it. `model` "" is the service's own; 0 output tokens are the default."""
+    """A conversation and how to continue it. `model` "" is the service's own."""
 
     messages: Sequence[Message]
     model: str = ""
-    max_output_tokens: int = 0
+    max_output_tokens: int = DEFAULT_OUTPUT_TOKENS
     sampling: Sampling = field(default_factory=Sampling)
 
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from libs.auth.context import CallContext
 from services.inference.domain.chat import Message, Role
-from services.inference.domain.generation import Delta, Event, FinishReason, Prompt, Sampling, Usage
+from services.inference.domain.generation import (
+    DEFAULT_OUTPUT_TOKENS,
+    Delta,
+    Event,
+    FinishReason,
+    Prompt,
+    Sampling,
+    Usage,
+)
 from services.inference.domain.models import Model
 from weft.common.v1 import chat_message_pb2, usage_pb2
 from weft.inference.v1 import generation_service_pb2 as pb
@@ -21,12 +30,13 @@ _FINISH_REASONS = {
 }
 
 
-def prompt_of(message: pb.Prompt) -> Prompt:
-    """A valid Prompt message."""
+def prompt_of(message: pb.Prompt, call: CallContext) -> Prompt:
+    """A valid Prompt message, within what its call may write."""
+    asked, most = message.max_output_tokens or DEFAULT_OUTPUT_TOKENS, call.max_output_tokens
     return Prompt(
         messages=[Message(_ROLES[turn.role], turn.content) for turn in message.messages],
         model=message.model,
-        max_output_tokens=message.max_output_tokens,
+        max_output_tokens=min(asked, most) if most else asked,
         sampling=_sampling(message.sampling),
     )
 

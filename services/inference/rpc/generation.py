@@ -24,9 +24,10 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         """The deltas put together."""
+        call = current_call()
         texts: list[str] = []
         response = pb.GenerateResponse()
-        async with aclosing(self._generate(prompt_of(request.prompt), current_call().call_id)) as events:
+        async with aclosing(self._generate(prompt_of(request.prompt, call), call.call_id)) as events:
             async for event in events:
                 match event:
                     case Delta(text):
@@ -42,9 +43,10 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
         self, request: pb.StreamGenerateRequest, context: Context
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         """The events as they come; a failure is the last one, and the call's status says the same."""
+        call = current_call()
         sequence = 0
         try:
-            async with aclosing(self._generate(prompt_of(request.prompt), current_call().call_id)) as events:
+            async with aclosing(self._generate(prompt_of(request.prompt, call), call.call_id)) as events:
                 async for event in events:
                     yield event_message(sequence, event)
                     sequence += 1

@@ -102,6 +102,15 @@ async def test_output_tokens_are_bounded(stub: Any) -> None:
     assert messages[-2].usage.output_tokens == 3
 
 
+async def test_the_calls_own_bound_holds_too(inference_service: Served) -> None:
+    """Of the prompt's bound and the call's, the smaller one ends the text."""
+    for call_bound, asked, written in ((2, 0, 2), (2, 5, 2), (5, 3, 3)):
+        async with calling(inference_service, max_output_tokens=call_bound) as channel:
+            messages = await streamed(typed(channel), prompt(max_output_tokens=asked))
+        assert messages[-1].done.finish_reason == pb.FINISH_REASON_LENGTH
+        assert messages[-2].usage.output_tokens == written
+
+
 async def test_a_stop_text_ends_the_continuation(stub: Any) -> None:
     """The text ends before the stop text."""
     sampling = pb.Sampling(stop=["animals"], temperature=0.7, top_p=0.9, seed=7)
