@@ -21,10 +21,11 @@ from services.inference.app.revive_models import ReviveModels
 from services.inference.app.underway import Stream, Underway
 from services.inference.domain import failures
 from services.inference.domain.models import model_unavailable
-from services.inference.rpc.shared_memory import (
+from services.inference.rpc.refusals import (
     infer_request,
     malformed,
     pb,
+    refuse_nameless_load,
     refuse_shared_memory,
     refuse_shared_memory_of,
 )
@@ -32,6 +33,7 @@ from services.inference.rpc.shared_memory import (
 SERVICE = "inference.GRPCInferenceService"
 _MAX_MODELS_OF_A_STREAM = 64
 _INFER = f"/{SERVICE}/ModelInfer"
+_LOAD = f"/{SERVICE}/RepositoryModelLoad"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class OpenInferenceDoor:
     async def _unary(self, method: Method, multicallable: Any, body: bytes, context: Context) -> bytes:
         if method.path == _INFER:
             refuse_shared_memory(body)
+        elif method.path == _LOAD:
+            refuse_nameless_load(body)
         call = multicallable(body, timeout=remaining_s(), metadata=_onward(context))
         try:
             answer: bytes = await call

@@ -279,6 +279,13 @@ async def test_a_text_may_speak_of_shared_memory(channel: grpc.aio.Channel) -> N
     assert await call(body)
 
 
+async def test_a_load_without_a_name_is_told_so(channel: grpc.aio.Channel) -> None:
+    """The server calls it an INTERNAL failure; the service names the field."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary(f"{PREFIX}RepositoryModelLoad")(b"")
+    assert (told(caught.value).code, told(caught.value).fields) == ("INVALID_ARGUMENT", ("model_name",))
+
+
 @pytest.mark.parametrize("name", ["ModelInfer", "ModelConfig", "RepositoryModelLoad"])
 async def test_a_body_that_is_no_message(channel: grpc.aio.Channel, name: str) -> None:
     """Garbage is MESSAGE_MALFORMED, where Triton alone says INTERNAL."""

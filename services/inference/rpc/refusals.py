@@ -1,4 +1,4 @@
-"""Refuses requests that refer to shared memory, and bodies that are no requests."""
+"""Refuses requests that refer to shared memory or name no model, and bodies that are no requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from libs.contracts.open_inference import open_inference_pb2
-from libs.errors.errors import InvalidArgumentError, PermissionDeniedError, Reason
+from libs.errors.errors import InvalidArgumentError, PermissionDeniedError, Reason, invalid_field
 
 pb: Any = open_inference_pb2()
 
@@ -33,6 +33,19 @@ def refuse_shared_memory_of(request: Any) -> None:
                 Reason.SHARED_MEMORY_REFUSED,
                 f"{tensor.name[:100]}: shared memory reaches across tenants; send the tensor in the message",
             )
+
+
+def refuse_nameless_load(body: bytes) -> None:
+    """Raises InvalidArgumentError where a RepositoryModelLoadRequest is none, or names no model.
+
+    The server calls that an INTERNAL failure to load ''.
+    """
+    try:
+        request = pb.RepositoryModelLoadRequest.FromString(body)
+    except DecodeError:
+        raise malformed("inference.RepositoryModelLoadRequest") from None
+    if not request.model_name:
+        raise invalid_field("model_name", "must name a model of the repository")
 
 
 def infer_request(body: bytes) -> Any:
