@@ -19,7 +19,7 @@ _DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class Asked:
-    """A question. `gold`: the document that answers it, "" where none does. `kind`: "faq", "general", "near", "absurd"."""
+    """A question. `gold`: the document that answers it, or "". `kind`: "faq", "general", "near", "absurd"."""
 
     text: str
     gold: str

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
 
-from libs.config.settings import Address, ServiceSettings
+from libs.config.settings import Address, ServiceSettings, settings_config
 
 
 class RagSettings(ServiceSettings):
     """Addresses of what rag works with, how it cuts documents, what it holds at most, and when it lets the model
     answer."""
 
-    model_config = SettingsConfigDict(env_prefix="WEFT_RAG_", env_nested_delimiter="__", frozen=True)
+    model_config = settings_config("WEFT_RAG_")
 
     redis_url: SecretStr = Field(description="where the catalogue is, redis://:PASSWORD@HOST:PORT/0")
     qdrant_address: Address = Field(description="Qdrant's gRPC, host:port")

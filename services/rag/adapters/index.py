@@ -25,7 +25,7 @@ _WORDS = "bm25"
 _TENANT, _COLLECTION, _VERSION = "tenant", "collection", "version"
 _MIN_CANDIDATES = 100
 """Fusion scales each list's scores by their own spread: fewer say too little about it."""
-_MAX_WITHOUT = 500
+_MAX_WITHOUT = 5000
 
 
 class QdrantIndex:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from libs.errors.errors import UnavailableError
 from services.rag.domain.documents import Collection, Engine, Hit
 from services.rag.domain.ranking import by_score
-from services.rag.ports import Catalogue, Embedded, Embedder, PassageIndex, Query, Scope
+from services.rag.ports import Catalogue, CurrentVersions, Embedded, Embedder, PassageIndex, Query, Scope
 
-_MAX_ROUNDS = 4
+_MAX_ROUNDS = 6
+_MAX_FETCHED = 1000
+_GROWTH = 3
+"""Each further round fetches so many times more: a document that changes often leaves much behind until the sweep."""
 _SPARE = 10
 """Fetched beyond what is asked for, in case that hits are of versions that are no longer current."""
 
@@ -66,26 +69,31 @@ class SearchPassages:
     ) -> list[Hit]:
         """Only hits whose version is current after the index was asked, so none that was deleted or replaced before.
 
-        Asks again, without the versions that it had to drop, while these leave it short, or one of them was replaced
-        while it searched: the new version's passages may have come too late for the last answer.
+        Asks again, without the versions that are not current, while these leave it short, or one of their documents has
+        been replaced meanwhile: the new version's passages may have come too late for the last answer.
         """
         scope = Scope(tenant, collection.uid)
         generation = collection.generation
-        stale: set[str] = set()
+        stale: dict[str, str] = {}
         hits: list[Hit] = []
-        for _ in range(_MAX_ROUNDS):
-            limit = top_k + _SPARE
+        for turn in range(_MAX_ROUNDS):
+            limit = min((top_k + _SPARE) * _GROWTH**turn, _MAX_FETCHED)
             answer = await self._index.search(scope, engine, query, limit=limit, without=stale)
-            documents = sorted({hit.passage.document_id for hit in answer})
-            current = await self._catalogue.current_versions(tenant, collection, documents)
-            hits = [hit for hit in answer if current.versions.get(hit.passage.document_id) == hit.passage.version_id]
-            dropped = [hit for hit in answer if hit not in hits]
-            stale.update(hit.passage.version_id for hit in dropped)
-            is_short = len(hits) < top_k and len(answer) == limit
-            was_replaced = current.generation != generation and any(
-                hit.passage.document_id in current.versions for hit in dropped
-            )
-            if not dropped or not (is_short or was_replaced):
+            seen = stale | {hit.passage.version_id: hit.passage.document_id for hit in answer}
+            current = await self._catalogue.current_versions(tenant, collection, sorted(set(seen.values())))
+            # A version that was not current yet may be current by now: it is stale no more.
+            stale = {
+                version: document for version, document in seen.items() if current.versions.get(document) != version
+            }
+            hits = [hit for hit in answer if hit.passage.version_id not in stale]
+            is_short = len(hits) < min(top_k, len(answer)) and len(answer) == limit
+            if not is_short and (current.generation == generation or not _is_one_missing(stale, current, hits)):
                 break
             generation = current.generation
         return by_score(hits)[:top_k]
+
+
+def _is_one_missing(stale: Mapping[str, str], current: CurrentVersions, hits: Sequence[Hit]) -> bool:
+    """Whether a document with a stale version has a current one that no hit is of."""
+    found = {hit.passage.version_id for hit in hits}
+    return any(current.versions.get(document, "") not in ("", *found) for document in stale.values())
