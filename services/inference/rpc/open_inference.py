@@ -53,6 +53,8 @@ class OpenInferenceDoor:
         self._behind = behind
         self._revive = revive
         self._underway = underway
+        # Where spans are made, they carry the trace.
+        self._onward = headers.TO_INFERENCE_SERVER - (headers.TRACE_HEADERS if traces.enabled() else frozenset())
 
     def behaviours(self) -> Mapping[str, Passthrough]:
         """Every method of the service by its path."""
@@ -69,7 +71,7 @@ class OpenInferenceDoor:
             refuse_shared_memory(body)
         elif method.path == _LOAD:
             refuse_nameless_load(body)
-        call = multicallable(body, timeout=remaining_s(), metadata=_onward(context))
+        call = multicallable(body, timeout=remaining_s(), metadata=self._headers(context))
         try:
             answer: bytes = await call
         except grpc.aio.AioRpcError as error:
@@ -78,7 +80,7 @@ class OpenInferenceDoor:
         return answer
 
     async def _stream(self, multicallable: Any, bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        call = multicallable(timeout=remaining_s(), metadata=_onward(context))
+        call = multicallable(timeout=remaining_s(), metadata=self._headers(context))
         stream = Stream(call.cancel)
         asked: set[str] = set()
         pump = asyncio.create_task(self._pump(bodies, call, stream, asked))
@@ -118,6 +120,10 @@ class OpenInferenceDoor:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # The server has ended the call: its status is read where its messages are.
 
+    def _headers(self, context: Context) -> tuple[tuple[str, str | bytes], ...]:
+        """Those that mean something to the server. Neither the token nor anything of Weft's own reaches it."""
+        return tuple((name, value) for name, value in context.invocation_metadata() or () if name in self._onward)
+
     async def _failure(self, error: grpc.aio.AioRpcError, method: Method) -> Exception:
         """The error itself, which is relayed, or what it means."""
         code, message = error.code(), error.details() or ""
@@ -148,12 +154,6 @@ async def _pass_trailers(call: Any, context: Context) -> None:
     trailers = await call.trailing_metadata()
     if trailers:
         context.set_trailing_metadata(tuple(trailers))
-
-
-def _onward(context: Context) -> tuple[tuple[str, str | bytes], ...]:
-    """The headers that mean something to the server. Neither the token nor anything of Weft's own reaches it."""
-    names = headers.TO_INFERENCE_SERVER - (headers.TRACE_HEADERS if traces.enabled() else frozenset())
-    return tuple((name, value) for name, value in context.invocation_metadata() or () if name in names)
 
 
 def _is_cancelled() -> bool:

@@ -8,12 +8,17 @@ from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from libs.auth.context import CallContext, seal
 from libs.contracts import headers
 from libs.contracts.open_inference import open_inference_pb2
 from libs.rpc.status import status_of
 from libs.testing.serving import Served
+from weft.common.v1.chat_message_pb2 import CHAT_ROLE_USER, ChatMessage
+from weft.inference.v1 import generation_service_pb2 as generation_pb
+from weft.inference.v1.generation_service_pb2_grpc import GenerationServiceStub
 
 pb: Any = open_inference_pb2()
 PREFIX = "/inference.GRPCInferenceService/"
@@ -29,6 +34,34 @@ class SignedContext:
     def __call__(self, request: Any) -> None:
         context = CallContext("acme", "alice", "call-1", "request-1", "normal", time.time() + self._timeout_s)
         request.headers[headers.CONTEXT] = seal(context, self._served.key)
+
+
+QUESTION = """Sources:
+[1] Cats
+Cats sleep for most of the day.
+
+[2] Dogs
+Dogs were the first animals that people tamed. They bark.
+
+Question: which animals were tamed first?"""
+
+
+def prompt(text: str = QUESTION, **others: object) -> generation_pb.Prompt:
+    """A prompt of one turn."""
+    return generation_pb.Prompt(messages=[ChatMessage(role=CHAT_ROLE_USER, content=text)], **others)  # type: ignore[arg-type]
+
+
+def typed(channel: grpc.aio.Channel) -> Any:
+    """The generated stub, whose types know only blocking calls."""
+    return GenerationServiceStub(channel)
+
+
+async def serves(served: Served, name: str) -> bool:
+    """Whether health says SERVING of a name."""
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        health: Any = HealthStub(channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 @dataclass(frozen=True)

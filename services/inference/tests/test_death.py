@@ -16,10 +16,18 @@ from libs.parts.processes import RunningPart
 from libs.parts.triton import TritonRuntime, start_triton
 from libs.testing.eventually import eventually
 from libs.testing.serving import Served, calling
-from services.inference.tests.callers import PREFIX, embed_request, generate_request, pb, told
+from services.inference.tests.callers import (
+    PREFIX,
+    QUESTION,
+    embed_request,
+    generate_request,
+    pb,
+    prompt,
+    serves,
+    told,
+    typed,
+)
 from services.inference.tests.conftest import inference_before, long_prompt
-from services.inference.tests.test_generation import QUESTION, prompt, typed
-from services.inference.tests.test_models import serves
 from weft.inference.v1 import generation_service_pb2 as generation_pb
 
 RELOADED = "successfully loaded"

@@ -14,31 +14,11 @@ from libs.parts.processes import RunningPart
 from libs.testing.eventually import eventually
 from libs.testing.parts import cancelled_generations
 from libs.testing.serving import Served, calling
-from services.inference.tests.callers import PREFIX, told
+from services.inference.tests.callers import PREFIX, QUESTION, prompt, told, typed
 from services.inference.tests.conftest import inference_before, long_prompt
 from weft.common.v1.chat_message_pb2 import CHAT_ROLE_ASSISTANT, CHAT_ROLE_SYSTEM, CHAT_ROLE_USER, ChatMessage
 from weft.common.v1.error_pb2 import ErrorReason
 from weft.inference.v1 import generation_service_pb2 as pb
-from weft.inference.v1.generation_service_pb2_grpc import GenerationServiceStub
-
-QUESTION = """Sources:
-[1] Cats
-Cats sleep for most of the day.
-
-[2] Dogs
-Dogs were the first animals that people tamed. They bark.
-
-Question: which animals were tamed first?"""
-
-
-def prompt(text: str = QUESTION, **others: object) -> pb.Prompt:
-    """A prompt of one turn."""
-    return pb.Prompt(messages=[ChatMessage(role=CHAT_ROLE_USER, content=text)], **others)  # type: ignore[arg-type]
-
-
-def typed(channel: grpc.aio.Channel) -> Any:
-    """The generated stub, whose types know only blocking calls."""
-    return GenerationServiceStub(channel)
 
 
 @pytest.fixture

@@ -6,15 +6,13 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from libs.contracts.health_names import model_health
 from libs.parts.processes import RunningPart
 from libs.rpc.paging import page_token
 from libs.testing.eventually import eventually
 from libs.testing.serving import Served, calling
-from services.inference.tests.callers import told
+from services.inference.tests.callers import serves, told
 from services.inference.tests.conftest import inference_before
 from weft.inference.v1 import model_service_pb2 as pb
 from weft.inference.v1.model_service_pb2_grpc import ModelServiceStub
@@ -35,7 +33,7 @@ GENERATE = pb.Model(
 )
 
 
-def typed(channel: grpc.aio.Channel) -> Any:
+def stub_at(channel: grpc.aio.Channel) -> Any:
     """The generated stub, whose types know only blocking calls."""
     return ModelServiceStub(channel)
 
@@ -43,15 +41,7 @@ def typed(channel: grpc.aio.Channel) -> Any:
 @pytest.fixture
 def stub(channel: grpc.aio.Channel) -> Any:
     """Typed calls to the shared service."""
-    return typed(channel)
-
-
-async def serves(served: Served, name: str) -> bool:
-    """Whether health says SERVING of a name."""
-    async with grpc.aio.insecure_channel(served.address) as channel:
-        health: Any = HealthStub(channel)
-        answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return stub_at(channel)
 
 
 async def test_models_are_listed_by_name(stub: Any) -> None:
@@ -111,7 +101,7 @@ async def test_without_triton() -> None:
         assert not await serves(served, "inference.GRPCInferenceService")
         assert not await serves(served, "weft.inference.v1.GenerationService")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await typed(channel).ListModels(pb.ListModelsRequest())
+            await stub_at(channel).ListModels(pb.ListModelsRequest())
     assert (told(caught.value).code, told(caught.value).reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
     assert told(caught.value).retry
 

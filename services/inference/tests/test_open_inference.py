@@ -6,7 +6,7 @@ import asyncio
 import queue
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -282,7 +282,7 @@ async def test_a_text_may_speak_of_shared_memory(channel: grpc.aio.Channel) -> N
 async def test_a_load_without_a_name_is_told_so(channel: grpc.aio.Channel) -> None:
     """The server calls it an INTERNAL failure; the service names the field."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await channel.unary_unary(f"{PREFIX}RepositoryModelLoad")(b"")
+        await cast(Any, channel.unary_unary(f"{PREFIX}RepositoryModelLoad"))(b"")
     assert (told(caught.value).code, told(caught.value).fields) == ("INVALID_ARGUMENT", ("model_name",))
 
 
