@@ -214,8 +214,7 @@ async def noticed_cancellation(triton: RunningPart, request_id: str) -> Cancelle
     def find() -> CancelledGeneration | None:
         return next((one for one in cancelled_generations(triton) if one.request_id == request_id), None)
 
-    found = await eventually(find, within_s=30.0)
-    assert found is not None
+    found: CancelledGeneration = await eventually(find, within_s=30.0)
     return found
 
 
