@@ -9,7 +9,6 @@ from enum import Enum
 
 from services.rag.app.search_passages import Found, SearchPassages
 from services.rag.domain.answer_text import AnswerReader
-from services.rag.domain.chunking import embedded_text
 from services.rag.domain.citations import AnswerPiece
 from services.rag.domain.documents import Hit, Passage
 from services.rag.domain.evidence import Thresholds, coverage, is_answerable, weigh
@@ -163,7 +162,7 @@ class AnswerQuestion:
         return bool(hits) and is_answerable(evidence, self._limits.thresholds)
 
     def _words_of(self, hits: Iterable[Hit]) -> list[frozenset[int]]:
-        return [self._terms(embedded_text(hit.passage.title, hit.passage.headings, hit.passage.text)) for hit in hits]
+        return [self._terms(hit.passage.embedded_text) for hit in hits]
 
     def _prompt(self, question: Question, hits: Sequence[Hit]) -> Prompt:
         return build_prompt(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from libs.errors.errors import AbortedError, NotFoundError, ServiceError
 from services.rag.domain import failures
-from services.rag.domain.chunking import Chunk, chunk, embedded_text
+from services.rag.domain.chunking import Chunk, chunk
 from services.rag.domain.documents import Collection, Content, Document, Engine, IngestOutcome, Passage
 from services.rag.domain.parsed_text import ParsedText
 from services.rag.ports import (
@@ -147,7 +147,7 @@ class IngestDocument:
         engine: Engine | None = None
         input_tokens = 0
         for batch in _batches(self._passages(draft), self._limits.batch_passages):
-            words = [text for _, text in batch]
+            words = [passage.embedded_text for passage in batch]
             embedded = await self._embedder.embed(words)
             if engine not in (None, embedded.engine):
                 raise failures.write_conflict(draft.collection.name)
@@ -156,30 +156,25 @@ class IngestDocument:
             await self._catalogue.renew_version(tenant, draft.collection, draft.document_id, draft.version_id)
             vectors = [
                 PassageVector(passage, vector, text)
-                for (passage, text), vector in zip(batch, embedded.vectors, strict=True)
+                for passage, vector, text in zip(batch, embedded.vectors, words, strict=True)
             ]
             await self._index.add(scope, engine, vectors)
         assert engine is not None
         return engine, input_tokens
 
-    def _passages(self, draft: _Draft) -> Iterator[tuple[Passage, str]]:
-        """Each passage with the text that is embedded for it. A title that is only the document's id says nothing."""
-        content = draft.content
-        said_title = "" if draft.title == draft.document_id else draft.title
+    def _passages(self, draft: _Draft) -> Iterator[Passage]:
         for position, piece in enumerate(draft.chunks):
-            text = draft.parsed.text[piece.start : piece.end]
-            passage = Passage(
+            yield Passage(
                 document_id=draft.document_id,
                 version_id=draft.version_id,
                 position=position,
                 title=draft.title,
-                source_uri=content.source_uri,
+                source_uri=draft.content.source_uri,
                 headings=piece.headings,
-                text=text,
+                text=draft.parsed.text[piece.start : piece.end],
                 start=piece.start,
                 end=piece.end,
             )
-            yield passage, embedded_text(said_title, piece.headings, text)
 
     def _document(self, draft: _Draft, content_hash: str, engine: Engine, before: Document | None) -> Document:
         now_s = self._now_s()
@@ -207,8 +202,8 @@ class IngestDocument:
             return
 
 
-def _batches(items: Iterator[tuple[Passage, str]], size: int) -> Iterator[list[tuple[Passage, str]]]:
-    batch: list[tuple[Passage, str]] = []
+def _batches(items: Iterator[Passage], size: int) -> Iterator[list[Passage]]:
+    batch: list[Passage] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:

@@ -18,7 +18,6 @@ _SENTENCE_END = re.compile(r"[.!?:;][\"')\]]*\s+|\n+")
 _WORD_END = re.compile(r"\s+")
 _LONG_TOKEN_CHARS = 100
 _LONG_TOKEN_STEP = 4
-_EMBEDDED_HEADING_CHARS = 120
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,6 @@ def chunk(parsed: ParsedText, tokenize: Tokenize, *, max_tokens: int) -> list[Ch
         for section, spans in zip(sections, tokens, strict=True)
         for start, end in _cut(parsed.text[section.start : section.end], section, spans, max_tokens)
     ]
-
-
-def embedded_text(title: str, headings: Sequence[str], text: str) -> str:
-    """What is embedded and indexed by words for a passage: the path to it, shortened, and its text."""
-    path = [title, *headings] if title and title not in headings else list(headings)
-    line = " > ".join(path)
-    if len(line) > _EMBEDDED_HEADING_CHARS:
-        line = line[:_EMBEDDED_HEADING_CHARS].rstrip()
-    return f"{line}\n{text}" if line else text
 
 
 def _sections(parsed: ParsedText) -> Iterator[_Section]:

@@ -6,6 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from enum import Enum
 
+_EMBEDDED_PATH_CHARS = 120
+"""So long that with a passage's tokens it still fits the window of a small embedding model."""
+
 
 class MediaType(Enum):
     """How content is read; the values are media types."""
@@ -99,6 +102,16 @@ class Passage:
     text: str
     start: int
     end: int
+
+    @property
+    def embedded_text(self) -> str:
+        """What is embedded and searched by words: the path to the passage, shortened, and its text.
+
+        A title that is only the document's id says nothing, and one that is a heading is said once.
+        """
+        is_said = self.title not in (self.document_id, *self.headings)
+        path = " > ".join((self.title, *self.headings) if is_said else self.headings)[:_EMBEDDED_PATH_CHARS].rstrip()
+        return f"{path}\n{self.text}" if path else self.text
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.rag.adapters.parsing.parser import parse_content
-from services.rag.domain.chunking import chunk, embedded_text
-from services.rag.domain.documents import MediaType
+from services.rag.domain.chunking import chunk
+from services.rag.domain.documents import MediaType, Passage
 from services.rag.domain.parsed_text import ParsedText
 from services.rag.tests.fakes import FakeTokenizer
 
@@ -131,8 +131,12 @@ def test_real_tokens_fit_the_window(tokenizer_file: Path) -> None:
 
 
 def test_embedded_text_has_the_path_once_and_not_too_long() -> None:
-    """Title and headings stand before the text; a title that is a heading is not said twice."""
-    assert embedded_text("T", ("A", "B"), "text") == "T > A > B\ntext"
-    assert embedded_text("A", ("A", "B"), "text") == "A > B\ntext"
-    assert embedded_text("", (), "text") == "text"
-    assert len(embedded_text("T" * 500, (), "text")) == 125
+    """Title and headings stand before the text; a title that is a heading, or only the document's id, is not said."""
+
+    def embedded(title: str, *headings: str) -> str:
+        return Passage("id", "v", 0, title, "", headings, "text", 0, 4).embedded_text
+
+    assert embedded("T", "A", "B") == "T > A > B\ntext"
+    assert embedded("A", "A", "B") == "A > B\ntext"
+    assert embedded("id") == "text"
+    assert len(embedded("T" * 500)) == 125
