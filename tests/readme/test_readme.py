@@ -90,7 +90,7 @@ def test_the_weft_lines(checkout: Path, stack: RunningStack) -> None:
         assert text.strip(), line
         if line.startswith("./weft ask"):
             assert ("Not found in this collection." in text) == ("Everest" in line), text
-            assert ("\nSources:\n[1]" in text) == ("Everest" not in line), text
+            assert ("\nSources:\n[" in text) == ("Everest" not in line), text
 
 
 @pytest.mark.skipif(not GRPCURL, reason="grpcurl is missing: WEFT_GRPCURL names none and PATH has none")
@@ -111,7 +111,7 @@ def test_the_python_programs(checkout: Path, stack: RunningStack) -> None:
     programs = [block.text for block in BLOCKS if block.language == "python"]
     answer, vector = (run(checkout, stack, [sys.executable, "-c", with_address(text, stack)]) for text in programs)
 
-    assert "[1]" in answer
+    assert re.search(r"\[[1-5]\]", answer)
     assert vector == "(1, 384)\n"
 
 
@@ -125,4 +125,4 @@ def test_the_node_program(checkout: Path, stack: RunningStack) -> None:
     (checkout / "node_modules").symlink_to(os.environ["WEFT_NODE_MODULES"])
     (checkout / "ask.mjs").write_text(with_address(program, stack))
 
-    assert "[1]" in run(checkout, stack, ["node", "ask.mjs"])
+    assert re.search(r"\[[1-5]\]", run(checkout, stack, ["node", "ask.mjs"]))
