@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import grpc
 from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -102,15 +102,17 @@ def component(
 
 @asynccontextmanager
 async def connect_redis(url: str) -> AsyncIterator[Redis]:
-    """A pool of connections. No retries: a script whose answer was lost must not run twice in silence."""
-    redis = Redis.from_url(
+    """A pool of connections; who finds all in use waits. No retries: a script whose answer was lost must not run twice."""
+    pool = BlockingConnectionPool.from_url(
         url,
+        timeout=_STORE_TIMEOUT_S,
         protocol=2,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=_STORE_TIMEOUT_S,
         socket_connect_timeout=_STORE_TIMEOUT_S,
         max_connections=_REDIS_CONNECTIONS,
     )
+    redis = Redis.from_pool(pool)
     try:
         yield redis
     finally:

@@ -307,7 +307,7 @@ async def _reached(command: Any) -> Any:
     UnavailableError where Redis was not reached or cannot serve right now."""
     try:
         return await command
-    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError) as error:
+    except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.OutOfMemoryError, OSError) as error:
         raise UnavailableError(
             Reason.DEPENDENCY_UNAVAILABLE,
             "redis cannot be reached right now; try again",

@@ -222,6 +222,12 @@ async def test_bad_questions_name_their_field(acme: Caller) -> None:
         assert await failure(acme.answers.Answer(answer_service_pb2.AnswerRequest(question=request.question))) == reason
 
 
+async def test_many_callers_at_once_are_all_answered(acme: Caller) -> None:
+    """More than there are connections to the stores: they wait for each other."""
+    found = await asyncio.gather(*(acme.found("guide", "the largest animal", top_k=1) for _ in range(200)))
+    assert found == [["The blue whale is the largest animal."]] * 200
+
+
 async def test_no_stale_passage_is_ever_found_under_load(acme: Caller) -> None:
     """Writers replace and delete without pause: no search ever finds what was gone before it began."""
     stop = asyncio.Event()
