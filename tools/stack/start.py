@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from libs.parts.valkey import start_redis
 from tools.stack.part import LOOPBACK, Stack
 
 SERVICE_READY_WITHIN_S = 60.0
+OTLP_ENDPOINT = "WEFT_OTLP_ENDPOINT"  # turns traces on in all services
 
 
 def start_redis_part(stack: Stack) -> RunningPart:
@@ -52,6 +54,8 @@ def service_settings(name: str, stack: Stack) -> dict[str, str]:
     """What a service is told, by the names of its settings without their prefix."""
     keys = stack.folder("keys")
     common = {"LISTEN": f"{LOOPBACK}:{stack.ports[name]}", "CONTEXT_KEY_FILE": str(keys / "context.key")}
+    if endpoint := os.environ.get(OTLP_ENDPOINT):
+        common["OTLP_ENDPOINT"] = endpoint
     return common | _OWN_SETTINGS[name](stack)
 
 
