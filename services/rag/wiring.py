@@ -102,7 +102,7 @@ def component(
 
 @asynccontextmanager
 async def connect_redis(url: str) -> AsyncIterator[Redis]:
-    """A pool of connections; who finds all in use waits. No retries: a script may have run though its answer is lost."""
+    """A pool of connections; it waits for a free one. No retries: a script may have run though its answer is lost."""
     pool = BlockingConnectionPool.from_url(
         url,
         timeout=_STORE_TIMEOUT_S,
