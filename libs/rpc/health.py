@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
+import grpc
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
@@ -18,6 +19,7 @@ Check = Callable[[], Awaitable[None]]
 
 POLL_EVERY_S = 1.0
 CHECK_WITHIN_S = 2.0
+_ANSWER_WITHIN_S = 1.5
 
 _SERVING = pb.HealthCheckResponse.SERVING
 _NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
@@ -87,6 +89,29 @@ class Health(health_pb2_grpc.HealthServicer):
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def serves(channel: grpc.aio.Channel, dependency: str, service: str) -> Check:
+    """A check that raises UnavailableError while `dependency` does not say of its gRPC service `service` that it
+    serves."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    request = pb.HealthCheckRequest(service=service)
+
+    async def check() -> None:
+        try:
+            answer = await stub.Check(request, timeout=_ANSWER_WITHIN_S)  # type: ignore[attr-defined]
+        except grpc.aio.AioRpcError as error:
+            raise _unavailable(dependency, f"does not answer ({error.code().name})") from error
+        if answer.status != _SERVING:
+            raise _unavailable(dependency, f"does not serve {service}")
+
+    return check
+
+
+def _unavailable(dependency: str, what: str) -> errors.UnavailableError:
+    return errors.UnavailableError(
+        Reason.DEPENDENCY_UNAVAILABLE, f"{dependency} {what}", metadata={"dependency": dependency}, retry_after_s=1.0
+    )
 
 
 async def _problem(check: Check) -> str:

@@ -15,9 +15,8 @@ from libs.config.settings import SettingsError
 from libs.contracts.open_inference import open_inference_pb2
 from libs.contracts.policies import Method, methods
 from libs.rpc.channel import channel
-from libs.rpc.health import Check
+from libs.rpc.health import Check, serves
 from libs.rpc.server import Component
-from services.gateway.adapters.upstreams import health_check
 from services.gateway.app.admit import Admit
 from services.gateway.rpc.forward import forward
 from services.gateway.rpc.guard import AdmissionGuard
@@ -73,7 +72,7 @@ def _verifier(settings: GatewaySettings) -> TokenVerifier:
 
 def _checks(forwarded: list[Method], channels: Mapping[str, grpc.aio.Channel]) -> Mapping[str, Sequence[Check]]:
     served_by = {method.service: method.served_by for method in forwarded}
-    return {service: [health_check(channels[name], name, service)] for service, name in served_by.items()}
+    return {service: [serves(channels[name], name, service)] for service, name in served_by.items()}
 
 
 def _new_id() -> str:

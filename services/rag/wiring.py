@@ -17,12 +17,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from libs.rpc.channel import channel
+from libs.rpc.health import serves
 from libs.rpc.server import Component
 from libs.telemetry import logs
 from services.rag.adapters.catalogue import CatalogueLimits, RedisCatalogue
 from services.rag.adapters.embedder import EmbeddingServiceEmbedder
 from services.rag.adapters.generator import InferenceServiceGenerator
-from services.rag.adapters.health import health_check
 from services.rag.adapters.index import QdrantIndex
 from services.rag.adapters.parsing.parser import parse_content
 from services.rag.adapters.terms import Bm25Terms
@@ -82,8 +82,8 @@ def component(
         catalogue, index, embedder, parse_content, tokenizer, limits, new_id=_new_id, now_s=time.time
     )
     answer = AnswerQuestion(search, InferenceServiceGenerator(inference), tokenizer, terms, _answer_limits(settings))
-    can_embed = health_check(embedding, "embedding", "weft.embedding.v1.EmbeddingService")
-    can_generate = health_check(inference, "inference", "weft.inference.v1.GenerationService")
+    can_embed = serves(embedding, "embedding", "weft.embedding.v1.EmbeddingService")
+    can_generate = serves(inference, "inference", "weft.inference.v1.GenerationService")
     return Component(
         servicers=[
             (collection_service_pb2_grpc.add_CollectionServiceServicer_to_server, CollectionServicer(catalogue)),
