@@ -37,7 +37,7 @@ async def inference(settings: InferenceSettings) -> AsyncIterator[Component]:
         control = TritonControl(server, generator)
         revive = ReviveModels(catalogue, control, control, underway, time.monotonic)
         server.on_dead = revive.suspect
-        door = OpenInferenceDoor(Behind(channel, server.answers, unreachable), revive, underway)
+        door = OpenInferenceDoor(Behind(channel, catalogue, server.answers, unreachable), revive, underway)
         generate = GenerateText(catalogue, generator, settings.default_generate_model)
         watched = {settings.default_generate_model, *settings.watched_models}
         canaries = {model: Canary(model, catalogue, control, time.monotonic) for model in watched}

@@ -95,7 +95,13 @@ def model_of(config: Any) -> Model:
     inputs = frozenset(tensor.name for tensor in config.input)
     outputs = frozenset(tensor.name for tensor in config.output)
     parameters = {name: value.string_value for name, value in config.parameters.items()}
-    return Model(config.name, kind=kind_of(inputs, outputs), inputs=inputs, parameters=parameters)
+    return Model(
+        config.name,
+        kind=kind_of(inputs, outputs),
+        inputs=inputs,
+        parameters=parameters,
+        decoupled=config.model_transaction_policy.decoupled,
+    )
 
 
 def _rank(entry: Any) -> tuple[bool, int]:

@@ -36,17 +36,21 @@ class TritonGenerator:
         self._underway = underway
 
     async def generate(self, model: Model, continuation: Continuation) -> AsyncGenerator[Piece, None]:
-        """See the port. Where the model's process dies, the stream is told by `underway`: Triton tells it nothing."""
+        """See the port. Where the model's process dies, the stream is told by `underway`: Triton tells it nothing.
+
+        Reads on after the last response: Triton never frees a stream that is cancelled between that and its end.
+        """
         request = _once(request_of(model, continuation))
         call = self._server.stream_infer(request, timeout=timeout_s(), metadata=_WITH_STATUS)
         stream = Stream(call.cancel)
         self._underway.enter(model.name, stream)
+        ended = False
         try:
             async for message in call:
                 yield self._piece(message, model.name)
-                if message.infer_response.parameters["triton_final_response"].bool_param:
-                    return
-            raise model_unavailable(model.name, "it ended without an end")
+                ended = message.infer_response.parameters["triton_final_response"].bool_param
+            if not ended:
+                raise model_unavailable(model.name, "it ended without an end")
         except grpc.aio.AioRpcError as error:
             raise await self._server.failure(error, model.name) from error
         except asyncio.CancelledError:

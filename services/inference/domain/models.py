@@ -31,7 +31,10 @@ class ModelState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model. `version` is the server's number for it; `parameters` and `inputs` are those of its configuration."""
+    """A model. `version` is the server's number for it; `parameters` and `inputs` are those of its configuration.
+
+    A `decoupled` one answers a request as often as it likes, others once.
+    """
 
     name: str
     version: str = ""
@@ -39,6 +42,7 @@ class Model:
     kind: ModelKind = ModelKind.UNSPECIFIED
     inputs: Set[str] = frozenset()
     parameters: Mapping[str, str] = field(default_factory=dict)
+    decoupled: bool = False
 
     @property
     def description(self) -> str:

@@ -21,6 +21,7 @@ from services.inference.app.revive_models import ReviveModels
 from services.inference.app.underway import Stream, Underway
 from services.inference.domain import failures
 from services.inference.domain.models import model_unavailable
+from services.inference.ports import ModelCatalogue
 from services.inference.rpc.refusals import (
     infer_request,
     malformed,
@@ -29,6 +30,7 @@ from services.inference.rpc.refusals import (
     refuse_shared_memory,
     refuse_shared_memory_of,
 )
+from services.inference.rpc.stream_calls import StreamCalls
 
 SERVICE = "inference.GRPCInferenceService"
 _MAX_MODELS_OF_A_STREAM = 64
@@ -41,6 +43,7 @@ class Behind:
     """What is behind the door: `answers` tells whether it can be reached, `unreachable` makes the error if not."""
 
     channel: grpc.aio.Channel
+    catalogue: ModelCatalogue
     answers: Callable[[], Awaitable[bool]]
     unreachable: Callable[[], ServiceError]
 
@@ -76,32 +79,30 @@ class OpenInferenceDoor:
             answer: bytes = await call
         except grpc.aio.AioRpcError as error:
             raise await self._failure(error, method) from error
-        await _pass_trailers(call, context)
+        _set_trailers(await call.trailing_metadata(), context)
         return answer
 
     async def _stream(self, multicallable: Any, bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        call = multicallable(timeout=remaining_s(), metadata=self._headers(context))
-        stream = Stream(call.cancel)
+        metadata = self._headers(context)
+        calls = StreamCalls(lambda requests: multicallable(requests, timeout=remaining_s(), metadata=metadata))
+        stream = Stream(calls.cut)
         asked: set[str] = set()
-        pump = asyncio.create_task(self._pump(bodies, call, stream, asked))
+        calls.start(self._pump(bodies, calls, stream, asked))
         try:
-            async for answer in call:
+            async for answer in calls.answers():
                 self._look_for_death(answer)
                 yield answer
-            await _pass_trailers(call, context)
+            if stream.error:
+                raise stream.error
+            _set_trailers(calls.trailers, context)
         except grpc.aio.AioRpcError as error:
             raise await self._failure(error, methods()[f"/{SERVICE}/ModelStreamInfer"]) from error
-        except asyncio.CancelledError:
-            if stream.error and not _is_cancelled():
-                raise stream.error from None
-            raise
         finally:
-            pump.cancel()
-            call.cancel()
+            calls.cancel()
             for model in asked:
                 self._underway.leave(model, stream)
 
-    async def _pump(self, bodies: AsyncIterator[bytes], call: Any, stream: Stream, asked: set[str]) -> None:
+    async def _pump(self, bodies: AsyncIterator[bytes], calls: StreamCalls, stream: Stream, asked: set[str]) -> None:
         """Passes the caller's messages on; cuts the stream at one that is refused.
 
         Each is parsed: the server ends a stream without a word where a message cannot be.
@@ -113,12 +114,19 @@ class OpenInferenceDoor:
                 if len(asked) < _MAX_MODELS_OF_A_STREAM:
                     asked.add(request.model_name)
                     self._underway.enter(request.model_name, stream)
-                await call.write(body)
-            await call.done_writing()
+                await calls.send(body, alone=await self._may_stream(request.model_name))
+            await calls.done_sending()
         except ServiceError as refused:
             stream.cut(refused)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # The server has ended the call: its status is read where its messages are.
+
+    async def _may_stream(self, model: str) -> bool:
+        """Whether a model may answer more than once, as far as is known: one that is not known may."""
+        try:
+            return (await self._behind.catalogue.loaded(model)).decoupled
+        except ServiceError:
+            return True
 
     def _headers(self, context: Context) -> tuple[tuple[str, str | bytes], ...]:
         """Those that mean something to the server. Neither the token nor anything of Weft's own reaches it."""
@@ -150,13 +158,6 @@ class OpenInferenceDoor:
                 self._revive.suspect(dead)
 
 
-async def _pass_trailers(call: Any, context: Context) -> None:
-    trailers = await call.trailing_metadata()
+def _set_trailers(trailers: Any, context: Context) -> None:
     if trailers:
         context.set_trailing_metadata(tuple(trailers))
-
-
-def _is_cancelled() -> bool:
-    """Whether the running task itself is to end, and not only the stream that it reads."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

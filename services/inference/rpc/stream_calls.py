@@ -1,0 +1,108 @@
+"""The calls to the inference server that one stream of a caller becomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+AT_A_TIME = 64
+"""Requests of one stream that have a call of their own; the next one waits."""
+_WAITING_ANSWERS = 16
+
+
+class StreamCalls:
+    """Sends the requests of a stream, and gives the answers of all its calls in the order in which they come.
+
+    Triton aborts, for everybody, where one of its streams is due an answer in order while it still writes one that is
+    not. In order come the answers of models that answer once, and its own refusals, of whatever model; out of order
+    those of models that stream. So each request that may stream has a call of its own; all others share one, which
+    keeps their order. Calls are read to their end: Triton never frees one that is cancelled after its last answer.
+    """
+
+    def __init__(self, begin: Callable[[AsyncIterator[bytes] | None], Any]) -> None:
+        self._begin = begin
+        self._shared: Any = None
+        self._half_closed = False
+        self._alone = asyncio.Semaphore(AT_A_TIME)
+        self._room = asyncio.Semaphore(_WAITING_ANSWERS)
+        self._arrived: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()  # as much as _room lets in, and ends
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.trailers: tuple[tuple[str, str | bytes], ...] = ()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work that answers may come of: they are not over before it is. Its failure is theirs."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def send(self, body: bytes, *, alone: bool) -> None:
+        """Sends a request. Raises AioRpcError or InvalidStateError where the call that is shared has ended."""
+        if alone:
+            await self._alone.acquire()
+            self.start(self._ask_alone(body))
+            return
+        if self._shared is None:
+            self._shared = self._begin(None)
+            self.start(self._read_shared(self._shared))
+        await self._shared.write(body)
+
+    async def done_sending(self) -> None:
+        """There are no more requests."""
+        self._half_closed = True
+        if self._shared is not None:
+            await self._shared.done_writing()
+
+    async def answers(self) -> AsyncIterator[bytes]:
+        """Ends when all calls have, or at `cut`. Raises the first failure of any."""
+        while True:
+            arrived = await self._arrived.get()
+            if arrived is None:
+                return
+            if isinstance(arrived, Exception):
+                raise arrived
+            self._room.release()
+            yield arrived
+
+    def cut(self) -> None:
+        """Ends the answers, after those that have arrived."""
+        self._arrived.put_nowait(None)
+
+    def cancel(self) -> None:
+        """Cancels whatever is under way; to be called in the end."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _ask_alone(self, body: bytes) -> None:
+        call = self._begin(_once(body))
+        try:
+            await self._read(call)
+        finally:
+            call.cancel()
+            self._alone.release()
+
+    async def _read_shared(self, call: Any) -> None:
+        try:
+            await self._read(call)
+        finally:
+            call.cancel()
+        if not self._half_closed:
+            self.cut()  # The server ended it, and so the stream.
+
+    async def _read(self, call: Any) -> None:
+        async for answer in call:
+            await self._room.acquire()
+            self._arrived.put_nowait(answer)
+        self.trailers = tuple(await call.trailing_metadata() or ())
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if isinstance(failure, Exception):
+            self._arrived.put_nowait(failure)
+        elif not self._tasks:
+            self._arrived.put_nowait(None)
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
