@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from typing import Any, Protocol
 
 from services.inference.domain.generation import Continuation, Piece
 from services.inference.domain.models import Model
@@ -59,4 +59,38 @@ class ModelControl(Protocol):
 
     async def reload(self, model: str) -> None:
         """Takes the model away and loads it afresh. Raises ServiceError."""
+        ...
+
+
+class CallerStream(Protocol):
+    """What the inference server makes of one stream of Open Inference requests."""
+
+    @property
+    def trailers(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Those of the call that ended last."""
+        ...
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work that answers may come of: they are not over before it is. Its failure is theirs."""
+        ...
+
+    async def send(self, request: Any, body: bytes, *, alone: bool) -> None:
+        """Sends a request, whose bytes are `body`; `alone` where its model may answer more than once."""
+        ...
+
+    async def done_sending(self) -> None:
+        """There are no more requests."""
+        ...
+
+    def answers(self) -> AsyncIterator[bytes]:
+        """The bytes of the answers of all requests, as they come, until `cut` or there are no more. Raises the first
+        failure."""
+        ...
+
+    def cut(self) -> None:
+        """Ends the answers, after those that have arrived."""
+        ...
+
+    def cancel(self) -> None:
+        """Ends whatever is under way; to be called in the end."""
         ...

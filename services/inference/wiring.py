@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from libs.contracts.health_names import model_health
 from libs.rpc.channel import carrying
@@ -13,6 +14,7 @@ from services.inference.adapters.catalogue import TritonCatalogue
 from services.inference.adapters.control import TritonControl
 from services.inference.adapters.generator import TritonGenerator
 from services.inference.adapters.server import InferenceServer, unreachable
+from services.inference.adapters.stream_calls import StreamCalls
 from services.inference.app.canary import Canary
 from services.inference.app.generate_text import GenerateText
 from services.inference.app.list_models import ListModels
@@ -37,7 +39,8 @@ async def inference(settings: InferenceSettings) -> AsyncIterator[Component]:
         control = TritonControl(server, generator)
         revive = ReviveModels(catalogue, control, control, underway, time.monotonic)
         server.on_dead = revive.suspect
-        door = OpenInferenceDoor(Behind(channel, catalogue, server.answers, unreachable), revive, underway)
+        behind = Behind(channel, catalogue, server.answers, unreachable, partial(StreamCalls, server))
+        door = OpenInferenceDoor(behind, revive, underway)
         generate = GenerateText(catalogue, generator, settings.default_generate_model)
         watched = {settings.default_generate_model, *settings.watched_models}
         canaries = {model: Canary(model, catalogue, control, time.monotonic) for model in watched}

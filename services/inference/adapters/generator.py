@@ -11,6 +11,7 @@ import grpc
 
 from libs.contracts import headers
 from libs.errors.errors import Reason, ServiceError
+from services.inference.adapters.lone_call import LoneCall, is_last
 from services.inference.adapters.server import InferenceServer, pb, timeout_s
 from services.inference.adapters.tensors import add_flag, add_text, first_text, first_uint32
 from services.inference.app.underway import Stream, Underway
@@ -36,19 +37,15 @@ class TritonGenerator:
         self._underway = underway
 
     async def generate(self, model: Model, continuation: Continuation) -> AsyncGenerator[Piece, None]:
-        """See the port. Where the model's process dies, the stream is told by `underway`: Triton tells it nothing.
-
-        Reads on after the last response: Triton never frees a stream that is cancelled between that and its end.
-        """
-        request = _once(request_of(model, continuation))
-        call = self._server.stream_infer(request, timeout=timeout_s(), metadata=_WITH_STATUS)
+        """See the port. Where the model's process dies, the stream is told by `underway`: Triton tells it nothing."""
+        call = LoneCall(self._server.stream_infer(timeout=timeout_s(), metadata=_WITH_STATUS))
         stream = Stream(call.cancel)
         self._underway.enter(model.name, stream)
         ended = False
         try:
-            async for message in call:
+            async for message in call.answers(request_of(model, continuation)):
                 yield self._piece(message, model.name)
-                ended = message.infer_response.parameters["triton_final_response"].bool_param
+                ended = is_last(message)
             if not ended:
                 raise model_unavailable(model.name, "it ended without an end")
         except grpc.aio.AioRpcError as error:
@@ -97,10 +94,6 @@ def sampling_parameters(sampling: Sampling, max_output_tokens: int) -> str:
         "stop": list(sampling.stop) or None,
     }
     return json.dumps({name: value for name, value in values.items() if value is not None})
-
-
-async def _once(request: Any) -> AsyncGenerator[Any, None]:
-    yield request
 
 
 def _outputs(response: Any) -> dict[str, bytes]:

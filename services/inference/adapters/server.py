@@ -40,6 +40,7 @@ class InferenceServer:
             request_serializer=pb.ModelInferRequest.SerializeToString,
             response_deserializer=pb.ModelStreamInferResponse.FromString,
         )
+        self.stream_infer_bytes: Any = channel.stream_stream(f"{_PREFIX}ModelStreamInfer")
 
     async def call(self, name: str, request: Any, model: str = "", *, within_s: float = LONGEST_S) -> Any:
         """One unary method. Raises ServiceError."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -21,7 +21,7 @@ from services.inference.app.revive_models import ReviveModels
 from services.inference.app.underway import Stream, Underway
 from services.inference.domain import failures
 from services.inference.domain.models import model_unavailable
-from services.inference.ports import ModelCatalogue
+from services.inference.ports import CallerStream, ModelCatalogue
 from services.inference.rpc.refusals import (
     infer_request,
     malformed,
@@ -30,12 +30,14 @@ from services.inference.rpc.refusals import (
     refuse_shared_memory,
     refuse_shared_memory_of,
 )
-from services.inference.rpc.stream_calls import StreamCalls
 
 SERVICE = "inference.GRPCInferenceService"
 _MAX_MODELS_OF_A_STREAM = 64
 _INFER = f"/{SERVICE}/ModelInfer"
 _LOAD = f"/{SERVICE}/RepositoryModelLoad"
+
+
+Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Behind:
     catalogue: ModelCatalogue
     answers: Callable[[], Awaitable[bool]]
     unreachable: Callable[[], ServiceError]
+    begin_stream: Callable[[Metadata], CallerStream]
 
 
 class OpenInferenceDoor:
@@ -66,7 +69,7 @@ class OpenInferenceDoor:
 
     def _behaviour(self, method: Method) -> Passthrough:
         if method.client_streaming:
-            return partial(self._stream, self._behind.channel.stream_stream(method.path))
+            return self._stream
         return partial(self._unary, method, self._behind.channel.unary_unary(method.path))
 
     async def _unary(self, method: Method, multicallable: Any, body: bytes, context: Context) -> bytes:
@@ -82,9 +85,8 @@ class OpenInferenceDoor:
         _set_trailers(await call.trailing_metadata(), context)
         return answer
 
-    async def _stream(self, multicallable: Any, bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        metadata = self._headers(context)
-        calls = StreamCalls(lambda requests: multicallable(requests, timeout=remaining_s(), metadata=metadata))
+    async def _stream(self, bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        calls = self._behind.begin_stream(self._headers(context))
         stream = Stream(calls.cut)
         asked: set[str] = set()
         calls.start(self._pump(bodies, calls, stream, asked))
@@ -102,7 +104,7 @@ class OpenInferenceDoor:
             for model in asked:
                 self._underway.leave(model, stream)
 
-    async def _pump(self, bodies: AsyncIterator[bytes], calls: StreamCalls, stream: Stream, asked: set[str]) -> None:
+    async def _pump(self, bodies: AsyncIterator[bytes], calls: CallerStream, stream: Stream, asked: set[str]) -> None:
         """Passes the caller's messages on; cuts the stream at one that is refused.
 
         Each is parsed: the server ends a stream without a word where a message cannot be.
@@ -114,7 +116,7 @@ class OpenInferenceDoor:
                 if len(asked) < _MAX_MODELS_OF_A_STREAM:
                     asked.add(request.model_name)
                     self._underway.enter(request.model_name, stream)
-                await calls.send(body, alone=await self._may_stream(request.model_name))
+                await calls.send(request, body, alone=await self._may_stream(request.model_name))
             await calls.done_sending()
         except ServiceError as refused:
             stream.cut(refused)
@@ -128,7 +130,7 @@ class OpenInferenceDoor:
         except ServiceError:
             return True
 
-    def _headers(self, context: Context) -> tuple[tuple[str, str | bytes], ...]:
+    def _headers(self, context: Context) -> Metadata:
         """Those that mean something to the server. Neither the token nor anything of Weft's own reaches it."""
         return tuple((name, value) for name, value in context.invocation_metadata() or () if name in self._onward)
 

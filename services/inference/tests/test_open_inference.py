@@ -150,19 +150,44 @@ async def test_stream_infer(triton_server: RunningPart, inference_service: Serve
 
 
 async def test_stream_infer_by_the_aio_client(aio_clients: tuple[Any, Any]) -> None:
-    """A stream of tritonclient.grpc.aio: every message is Triton's."""
+    """A stream of tritonclient.grpc.aio that asks models of both kinds: every message is Triton's, however many ask.
 
-    async def requests() -> AsyncIterator[dict[str, Any]]:
-        yield {"model_name": "generate", "inputs": prompt_inputs(aio_client, "Hello."), "request_id": "7"}
-        yield {"model_name": "embed", "inputs": text_input(aio_client), "request_id": "8"}
+    Triton itself is asked in a stream for each model: one stream for both can abort it, which the service prevents.
+    """
+    generate = {"model_name": "generate", "inputs": prompt_inputs(aio_client, "Hello."), "request_id": "7"}
+    embed = {"model_name": "embed", "inputs": text_input(aio_client), "request_id": "8"}
 
-    async def answers(client: Any) -> list[Any]:
+    async def answers(client: Any, *asked: dict[str, Any]) -> list[Any]:
+        async def requests() -> AsyncIterator[dict[str, Any]]:
+            for request in asked:
+                yield dict(request)
+
         found = [(result.get_response(), error) async for result, error in client.stream_infer(requests())]
         return sorted(found, key=lambda pair: str(pair[0].id))
 
-    direct, through = [await answers(client) for client in aio_clients]
-    assert through == direct
-    assert len(through) > 3
+    direct, through = aio_clients
+    expected = [*await answers(direct, generate), *await answers(direct, embed)]
+    assert len(expected) > 3
+    for _ in range(10):
+        for found in await asyncio.gather(*(answers(through, generate, embed) for _ in range(8))):
+            assert found == expected
+
+
+async def test_callers_that_leave_do_not_end_triton(channel: grpc.aio.Channel, triton_server: RunningPart) -> None:
+    """Callers who have said all leave at every moment of an answer; Triton goes on."""
+    body = generate_request("Hello.", "leaves").SerializeToString()
+
+    async def leave_after(answers: int) -> None:
+        call: Any = channel.stream_stream(f"{PREFIX}ModelStreamInfer")()
+        await call.write(body)
+        await call.done_writing()
+        for _ in range(answers):
+            await call.read()
+        call.cancel()
+
+    for _ in range(10):
+        await asyncio.gather(*(leave_after(answers) for answers in range(16)))
+    assert triton_server.running()
 
 
 FAILURES: dict[str, Callable[[Any], Any]] = {

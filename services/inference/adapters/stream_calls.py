@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
+
+from services.inference.adapters.lone_call import LoneCall
+from services.inference.adapters.server import InferenceServer, timeout_s
 
 AT_A_TIME = 64
 """Requests of one stream that have a call of their own; the next one waits."""
 _WAITING_ANSWERS = 16
+_EMPTY_FINAL = "triton_enable_empty_final_response"
 
 
 class StreamCalls:
-    """Sends the requests of a stream, and gives the answers of all its calls in the order in which they come.
+    """CallerStream: sends the requests of a stream, gives the answers of all its calls in the order in which they come.
 
     Triton aborts, for everybody, where one of its streams is due an answer in order while it still writes one that is
     not. In order come the answers of models that answer once, and its own refusals, of whatever model; out of order
     those of models that stream. So each request that may stream has a call of its own; all others share one, which
-    keeps their order. Calls are read to their end: Triton never frees one that is cancelled after its last answer.
+    keeps their order.
     """
 
-    def __init__(self, begin: Callable[[AsyncIterator[bytes] | None], Any]) -> None:
-        self._begin = begin
+    def __init__(self, server: InferenceServer, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
+        """`metadata` goes with each call."""
+        self._server = server
+        self._metadata = metadata
         self._shared: Any = None
         self._half_closed = False
         self._alone = asyncio.Semaphore(AT_A_TIME)
@@ -36,14 +42,14 @@ class StreamCalls:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def send(self, body: bytes, *, alone: bool) -> None:
-        """Sends a request. Raises AioRpcError or InvalidStateError where the call that is shared has ended."""
+    async def send(self, request: Any, body: bytes, *, alone: bool) -> None:
+        """See the port. Raises AioRpcError or InvalidStateError where the call that is shared has ended."""
         if alone:
             await self._alone.acquire()
-            self.start(self._ask_alone(body))
+            self.start(self._ask_alone(request))
             return
         if self._shared is None:
-            self._shared = self._begin(None)
+            self._shared = self._server.stream_infer_bytes(timeout=timeout_s(), metadata=self._metadata)
             self.start(self._read_shared(self._shared))
         await self._shared.write(body)
 
@@ -73,27 +79,33 @@ class StreamCalls:
         for task in self._tasks:
             task.cancel()
 
-    async def _ask_alone(self, body: bytes) -> None:
-        call = self._begin(_once(body))
+    async def _ask_alone(self, request: Any) -> None:
+        wanted = request.parameters[_EMPTY_FINAL].bool_param if _EMPTY_FINAL in request.parameters else False
+        request.parameters[_EMPTY_FINAL].bool_param = True
+        call = self._server.stream_infer(timeout=timeout_s(), metadata=self._metadata)
+        lone = LoneCall(call)
         try:
-            await self._read(call)
+            async for answer in lone.answers(request):
+                if wanted or not _is_empty(answer):
+                    await self._add(answer.SerializeToString())
+            self.trailers = tuple(await call.trailing_metadata() or ())
         finally:
-            call.cancel()
+            lone.cancel()
             self._alone.release()
 
     async def _read_shared(self, call: Any) -> None:
         try:
-            await self._read(call)
+            async for answer in call:
+                await self._add(answer)
+            self.trailers = tuple(await call.trailing_metadata() or ())
         finally:
             call.cancel()
         if not self._half_closed:
             self.cut()  # The server ended it, and so the stream.
 
-    async def _read(self, call: Any) -> None:
-        async for answer in call:
-            await self._room.acquire()
-            self._arrived.put_nowait(answer)
-        self.trailers = tuple(await call.trailing_metadata() or ())
+    async def _add(self, answer: bytes) -> None:
+        await self._room.acquire()
+        self._arrived.put_nowait(answer)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -104,5 +116,5 @@ class StreamCalls:
             self._arrived.put_nowait(None)
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+def _is_empty(answer: Any) -> bool:
+    return not answer.error_message and not answer.infer_response.outputs
