@@ -12,7 +12,7 @@ LEAST_MRR = 0.75
 
 
 async def test_hybrid_search_finds_the_gold_passage(faq: weft.client.Client) -> None:
-    """Of 50 real questions, the passage that answers is among the first five for 84%, at a mean reciprocal rank of .75."""
+    """Of 50 real questions, the answering passage is among the first five for 84%, at a mean reciprocal rank of .75."""
     ranks: list[int | None] = []
     for question in answerable():
         request = search_service_pb2.SearchRequest(collection=COLLECTION, query=question.text, top_k=50)
