@@ -28,7 +28,8 @@ def run_ingest(
     async def call(access: Access) -> int:
         outcomes: list[Outcome] = []
         columns = (TextColumn("ingesting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("", total=len(sources))
 
             def tell(outcome: Outcome) -> None:
