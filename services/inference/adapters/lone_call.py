@@ -1,4 +1,4 @@
-"""A ModelStreamInfer call of one request, ended in the one way that Triton survives."""
+"""A ModelStreamInfer call of one request, ended in the way that Triton bears best."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _finishing: set[asyncio.Task[None]] = set()
 
 
 class LoneCall:
-    """Triton crashes, for everybody, where a call is cancelled that is half-closed while answers are due, and never
-    frees one that is cancelled after its last answer. So a call is half-closed after its last answer only, and from
-    then on no longer cancelled: it is read to its end, whoever leaves.
+    """Triton may crash, for everybody, where a call is cancelled while answers are due, far more often where it is
+    half-closed too; and one cancelled after its last answer may keep Triton from ending in time. So a call is
+    half-closed after its last answer only, and from then on no longer cancelled: it is read to its end, whoever leaves.
+    This makes the crash rare, not impossible: a caller who leaves earlier still has to stop the model.
     """
 
     def __init__(self, call: Any) -> None:

@@ -173,23 +173,6 @@ async def test_stream_infer_by_the_aio_client(aio_clients: tuple[Any, Any]) -> N
             assert found == expected
 
 
-async def test_callers_that_leave_do_not_end_triton(channel: grpc.aio.Channel, triton_server: RunningPart) -> None:
-    """Callers who have said all leave at every moment of an answer; Triton goes on."""
-    body = generate_request("Hello.", "leaves").SerializeToString()
-
-    async def leave_after(answers: int) -> None:
-        call: Any = channel.stream_stream(f"{PREFIX}ModelStreamInfer")()
-        await call.write(body)
-        await call.done_writing()
-        for _ in range(answers):
-            await call.read()
-        call.cancel()
-
-    for _ in range(10):
-        await asyncio.gather(*(leave_after(answers) for answers in range(16)))
-    assert triton_server.running()
-
-
 FAILURES: dict[str, Callable[[Any], Any]] = {
     "no such model": lambda client: client.infer("missing", text_input(aio_client)),
     "no such input": lambda client: client.infer("embed", prompt_inputs(aio_client, "x")),
