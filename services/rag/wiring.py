@@ -75,8 +75,8 @@ def component(
 ) -> Component:
     """What rag serves, over stores and services that are connected."""
     tokenizer = FileTokenizer(settings.tokenizer_file)
-    embedder = EmbeddingServiceEmbedder(embedding, timeout_s=settings.embedding_timeout_s)
-    search = SearchPassages(catalogue, index, embedder)
+    embedder = EmbeddingServiceEmbedder(embedding)
+    search = SearchPassages(catalogue, index, embedder, embedding_timeout_s=settings.embedding_timeout_s)
     limits = IngestLimits(passage_tokens=settings.passage_tokens, parallel=settings.parallel_ingests)
     ingest = IngestDocument(
         catalogue, index, embedder, parse_content, tokenizer, limits, new_id=_new_id, now_s=time.time

@@ -17,6 +17,9 @@ from weft.rag.v1 import collection_service_pb2, document_pb2, document_service_p
 CONCURRENT = 4
 """Files under way at once: enough to keep the embedding model busy, few enough to leave room for others."""
 
+TIMEOUT_S = 600.0
+"""For one file, the most that the contract allows: four large ones keep two busy cores for minutes."""
+
 Result = Literal["created", "replaced", "unchanged", "failed"]
 
 _MEDIA_TYPES = {
@@ -92,7 +95,7 @@ async def _ingest_one(
         source_uri=str(source.path),
     )
     try:
-        response = await client.documents.IngestDocument(request)
+        response = await client.documents.IngestDocument(request, timeout=TIMEOUT_S)
     except weft.client.CallError as error:
         if error.reason not in _OF_ONE_FILE:
             raise

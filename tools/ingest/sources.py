@@ -75,6 +75,8 @@ def _source(path: Path, shown: Path) -> Source | Skipped:
         return Skipped(shown, "there is no such file")
     if not path.is_file():
         return Skipped(shown, "not a regular file")
+    if not _is_utf8(path):
+        return Skipped(shown, "its path is not UTF-8: rename it")
     if kind is None:
         return Skipped(shown, f"the suffix is none of {', '.join(sorted(SUFFIXES))}")
     size = path.stat().st_size
@@ -83,3 +85,12 @@ def _source(path: Path, shown: Path) -> Source | Skipped:
     if size > MAX_BYTES:
         return Skipped(shown, f"{size / (1 << 20):.1f} MiB is more than a document's 2 MiB: split it")
     return Source(path, document_id(path), kind)
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether the path can stand in a message; a Linux file name may be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,15 +30,18 @@ class Found:
 
 
 class SearchPassages:
-    """Searches by meaning and by words. Where the query cannot be embedded, by words alone.
+    """Searches by meaning and by words. Where the query cannot be embedded, or not in time, by words alone.
 
     Documents that an engine other than the embedder's embedded are not found until they are ingested again.
     """
 
-    def __init__(self, catalogue: Catalogue, index: PassageIndex, embedder: Embedder) -> None:
+    def __init__(
+        self, catalogue: Catalogue, index: PassageIndex, embedder: Embedder, *, embedding_timeout_s: float
+    ) -> None:
         self._catalogue = catalogue
         self._index = index
         self._embedder = embedder
+        self._embedding_timeout_s = embedding_timeout_s
 
     async def __call__(self, tenant: str, collection: str, query: str, top_k: int) -> Found:
         """The best `top_k` passages for one query; ties by document id and position."""
@@ -60,8 +64,9 @@ class SearchPassages:
 
     async def _embed(self, queries: Sequence[str]) -> Embedded | None:
         try:
-            return await self._embedder.embed(queries)
-        except UnavailableError:
+            async with asyncio.timeout(self._embedding_timeout_s):
+                return await self._embedder.embed(queries)
+        except (UnavailableError, TimeoutError):
             return None
 
     async def _current_hits(

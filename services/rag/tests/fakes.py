@@ -65,16 +65,19 @@ class FakeTokenizer:
 
 
 class FakeEmbedder:
-    """Vectors of words. `failure` is raised instead, if there is one."""
+    """Vectors of words. `failure` is raised instead, if there is one. It does not answer before `go_on` is set."""
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self.next_engine = ENGINE
         self.failure: ServiceError | None = None
         self.calls: list[list[str]] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         self.calls.append(list(texts))
+        await self.go_on.wait()
         if self.failure is not None:
             raise self.failure
         self.engine = self.next_engine

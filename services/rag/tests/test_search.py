@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from libs.errors.errors import DeadlineExceededError, NotFoundError, Reason
+from libs.testing.eventually import eventually
 from services.rag.app.search_passages import Found
 from services.rag.domain.documents import IngestOutcome
 from services.rag.ports import Ingested, PassageVector, RequestKey, Scope
@@ -126,6 +128,18 @@ async def test_without_the_embedder_words_are_searched_alone() -> None:
     world.embedder.failure = DeadlineExceededError(Reason.DEADLINE_EXCEEDED, "late")
     with pytest.raises(DeadlineExceededError):
         await world.found("eagle")
+
+
+async def test_a_late_embedder_delays_a_search_only_so_long() -> None:
+    """It is by words alone then; an ingest, which cannot do without vectors, waits for them."""
+    world = await filled("whale animal", "eagle bird")
+    world.embedder.go_on.clear()
+    ingest = asyncio.create_task(world.put("owl", "owl bird"))
+    await eventually(lambda: world.embedder.calls[-1] == ["owl bird"], within_s=30)
+    found = await world.search(TENANT, COLLECTION, "eagle", 5)
+    assert ([hit.passage.document_id for hit in found.hits], found.lexical_only) == (["eagle"], True)
+    world.embedder.go_on.set()
+    assert (await ingest).outcome is IngestOutcome.CREATED
 
 
 async def test_an_empty_collection_has_nothing() -> None:

@@ -20,6 +20,8 @@ from services.rag.tests.fakes import FakeCatalogue, FakeEmbedder, FakeGenerator,
 TENANT = "acme"
 COLLECTION = "faq"
 NO_ID = RequestKey()
+SOON_S = 0.1
+"""The time that a search gives the embedder, which answers at once or never."""
 THRESHOLDS = Thresholds(similarity=0.3, coverage=0.6)
 
 
@@ -34,7 +36,7 @@ class World:
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
-        self.search = SearchPassages(self.catalogue, self.index, self.embedder)
+        self.search = SearchPassages(self.catalogue, self.index, self.embedder, embedding_timeout_s=SOON_S)
         self.ingest = IngestDocument(
             self.catalogue,
             self.index,

@@ -27,15 +27,17 @@ def test_files_below_a_folder_come_sorted_and_once(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_a_document_is_skipped_with_a_reason(tmp_path: Path) -> None:
-    """A missing, an empty and an over-large file each say why they are left out."""
+    """A missing, an empty, an over-large and an unspeakable file each say why they are left out."""
     (tmp_path / "empty.md").touch()
     (tmp_path / "large.md").write_bytes(b"x" * (MAX_BYTES + 1))
-    paths = [tmp_path / name for name in ("missing.md", "empty.md", "large.md")]
+    (tmp_path / "latin-\udce9.md").write_text("text")
+    paths = [tmp_path / name for name in ("missing.md", "empty.md", "large.md", "latin-\udce9.md")]
 
     assert list(find_sources(paths)) == [
         Skipped(paths[0], "there is no such file"),
         Skipped(paths[1], "empty"),
         Skipped(paths[2], "2.0 MiB is more than a document's 2 MiB: split it"),
+        Skipped(paths[3], "its path is not UTF-8: rename it"),
     ]
 
 
