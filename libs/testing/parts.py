@@ -65,7 +65,12 @@ _CANCELLED = re.compile(r"generate cancelled request_id=(\S*) streamed_tokens=(\
 
 def cancelled_generations(triton: RunningPart) -> list[CancelledGeneration]:
     """All cancellations that the model itself has noticed since this Triton was started, oldest first."""
+    return cancelled_generations_in(triton.written())
+
+
+def cancelled_generations_in(log: str) -> list[CancelledGeneration]:
+    """Those of a Triton's log."""
     return [
         CancelledGeneration(urllib.parse.unquote(request_id), int(tokens), int(unix_ms) / 1000)
-        for request_id, tokens, unix_ms in _CANCELLED.findall(triton.written())
+        for request_id, tokens, unix_ms in _CANCELLED.findall(log)
     ]
