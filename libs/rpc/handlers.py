@@ -99,30 +99,31 @@ class _Wrapper:
         self._limit_bytes = limit_bytes
 
     def handler(self) -> Handler:
-        """For gRPC, which is told of no (de)serializer: it answers a bad body with UNKNOWN and the exception's text."""
-        method = self._method
-        respond: Any = self._stream if method.server_streaming else self._unary
-        if method.client_streaming:
-            streaming = grpc.stream_stream_rpc_method_handler, grpc.stream_unary_rpc_method_handler
-            return streaming[not method.server_streaming](respond)
-        single = grpc.unary_stream_rpc_method_handler, grpc.unary_unary_rpc_method_handler
-        return single[not method.server_streaming](respond)
+        """For gRPC, which is told of no (de)serializer: it answers a bad body with UNKNOWN and the exception's text.
 
-    async def _unary(self, body: Any, context: Context) -> bytes:
+        On the wire a single request is a stream of one. Said to be a stream, it is not read before the call is
+        admitted: who may not call cannot make the server keep a body, and a body that never comes has a deadline.
+        """
+        if self._method.server_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._stream)
+        return grpc.stream_unary_rpc_method_handler(self._unary)
+
+    async def _unary(self, bodies: AsyncIterator[bytes], context: Context) -> bytes:
         async with self._running(context) as call:
             await call.admit()
-            response = await self._behaviour(self._request(body), context)
+            response = await self._behaviour(await self._request(bodies, context), context)
             data: bytes = response if self._dump is None else self._dump(response)
             await call.tell_request_id()
             return data
         raise AssertionError("a call that failed has been aborted")
 
-    async def _stream(self, body: Any, context: Context) -> AsyncIterator[bytes]:
+    async def _stream(self, bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Writes itself and yields nothing: a deadline that passes while gRPC writes for us would end nothing."""
         async with self._running(context) as call:
             await call.admit()
             dump = self._dump
-            async with aclosing(self._behaviour(self._request(body), context)) as responses:
+            request = await self._request(bodies, context)
+            async with aclosing(self._behaviour(request, context)) as responses:
                 async for response in responses:
                     await call.send_headers()
                     await context.write(response if dump is None else dump(response))
@@ -133,8 +134,13 @@ class _Wrapper:
     def _running(self, context: Context) -> RunningCall:
         return RunningCall(self._gate, self._method.path, self._method, context, relay=self._parse is None)
 
-    def _request(self, body: Any) -> Any:
-        return self._requests(body) if self._method.client_streaming else self._message(body)
+    async def _request(self, bodies: AsyncIterator[bytes], context: Context) -> Any:
+        if self._method.client_streaming:
+            return self._requests(bodies)
+        body = await context.read()
+        if body is grpc.aio.EOF:
+            raise _bodiless(self._method)
+        return self._message(body)
 
     async def _requests(self, bodies: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for body in bodies:
@@ -162,6 +168,13 @@ def behaviour_of(handler: Handler) -> Callable[..., Any]:
     """The servicer's method in a handler that generated code made."""
     behaviours = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
     return next(behaviour for behaviour in behaviours if behaviour is not None)
+
+
+def _bodiless(method: Method) -> errors.InvalidArgumentError:
+    request = descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}").input_type.full_name
+    return errors.InvalidArgumentError(
+        Reason.MESSAGE_MALFORMED, f"the call ended without a {request}", metadata={"message": request}
+    )
 
 
 def _dump(message: Message) -> bytes:
