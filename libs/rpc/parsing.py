@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     import protovalidate
 
 _MAX_VIOLATIONS = 20
+_PATTERNS_IN_WORDS = {
+    r"\S": "must have more than white space",
+    r"^[A-Za-z0-9]+(?:(?:\.|[_-]+)[A-Za-z0-9]+)*$": (
+        "must be letters and digits, with single dots, and hyphens and underscores, between"
+    ),
+}
+"""What the contracts' patterns ask for; another pattern is told as it is."""
 
 
 def parser(request: type[Message]) -> Callable[[bytes], Message]:
@@ -85,4 +92,5 @@ def _violation(violation: protovalidate.Violation) -> FieldViolation:
         path += f".{element.field_name}" if path else element.field_name
         if element.subscript is not None:
             path += f"[{element.subscript.value}]"
-    return FieldViolation(path, proto.message)
+    words = _PATTERNS_IN_WORDS.get(violation.rule_value) if proto.rule_id == "string.pattern" else None
+    return FieldViolation(path, words or proto.message)

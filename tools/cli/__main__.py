@@ -8,6 +8,7 @@ app = typer.Typer(
     name="weft",
     help="Weft: a typed gRPC mesh for LLM and RAG services. Start here: weft up",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -28,15 +28,20 @@ def run_call(
     except AccessError as error:
         print(f"weft: {error}", file=sys.stderr)
     except weft.client.CallError as error:
-        print(f"\nweft: {_told(error)}" if sys.stdout.isatty() else f"weft: {_told(error)}", file=sys.stderr)
+        told = _told(error, address)
+        print(f"\nweft: {told}" if sys.stdout.isatty() else f"weft: {told}", file=sys.stderr)
+    except UnicodeEncodeError:
+        print("weft: an argument is not UTF-8, as all text of a call must be", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nweft: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 1
 
 
-def _told(error: weft.client.CallError) -> str:
+def _told(error: weft.client.CallError, address: str | None) -> str:
     if not error.reason and error.code is grpc.StatusCode.UNAVAILABLE:
+        if address:
+            return f"no gateway can be reached at {address}: is --address (or WEFT_ADDRESS) right?"
         return "the gateway cannot be reached: is the stack running (`weft status`)?"
     hints = {
         "COLLECTION_NOT_FOUND": "fill it with `weft ingest`, or name another with --collection",

@@ -24,11 +24,11 @@ def run_ask(
     question: str, collection: str, state: Path, address: str | None, token_file: Path | None, *, as_json: bool
 ) -> int:
     """Answers the exit code."""
-    request = answer_service_pb2.StreamAnswerRequest(
-        question=answer_service_pb2.Question(collection=collection, text=question)
-    )
 
     async def call(access: Access) -> int:
+        request = answer_service_pb2.StreamAnswerRequest(
+            question=answer_service_pb2.Question(collection=collection, text=question)
+        )
         async with weft.client.connect(access.address, token=access.token) as client:
             stream = client.answers.StreamAnswer(request)
             await (_print_json(stream) if as_json else _print_answer(stream))

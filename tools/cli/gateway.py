@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,9 @@ TokenFileOption = Annotated[
         "--token-file", metavar="FILE", envvar="WEFT_TOKEN_FILE", help="A token other than the stack developer's."
     ),
 ]
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ def _stack_address(state: Path) -> str:
 
 def _read_token(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        token = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise AccessError(f"cannot read a token from {path} ({error}): name one with --token-file") from None
+    if _TOKEN.fullmatch(token) is None:
+        raise AccessError(f"{path} does not hold a token, one line of `weft token`: name one with --token-file")
+    return token

@@ -16,6 +16,9 @@ def run_logs(state: Path, part: str | None, *, follow_on: bool, count: int) -> i
             told = f"there are logs of {', '.join(names)}" if names else f"there are no logs in {state}"
             print(f"weft: no log of {part!r}; {told}", file=sys.stderr)
             return 1
+    if not logs:
+        print(f"weft: there are no logs in {state} yet: `weft up` makes them", file=sys.stderr)
+        return 1
     width = max((len(log.stem) for log in logs), default=0)
 
     def show(log: Path, line: str) -> None:

@@ -109,6 +109,16 @@ async def test_a_field_out_of_bounds_is_named() -> None:
     assert {violation.field for violation in told.violations} == {"collection", "query"}
 
 
+async def test_patterns_are_told_in_words() -> None:
+    """Whoever breaks a contract's pattern reads what is wanted, not a regular expression."""
+    _, told = await refusal(searching(nothing), search.SearchRequest(collection="a b", query=" ", top_k=101))
+    assert [(violation.field, violation.description) for violation in told.violations] == [
+        ("collection", "must be letters and digits, with single dots, and hyphens and underscores, between"),
+        ("query", "must have more than white space"),
+        ("top_k", "must be greater than or equal to 0 and less than or equal to 100"),
+    ]
+
+
 async def test_nested_and_repeated_fields_are_named_by_their_path() -> None:
     """A violation's field is a path, with places in lists."""
     history: Any = [{"role": 2, "content": "a"}, {"content": "b"}]
