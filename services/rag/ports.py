@@ -217,6 +217,10 @@ class Catalogue(Protocol):
         """The answer that an ingest with this request id had."""
         ...
 
+    async def keep_answer(self, tenant: str, ingested: Ingested, request: RequestKey) -> Ingested:
+        """Keeps the answer of an ingest that changed nothing. Returns the first one to this request id."""
+        ...
+
     async def begin_version(self, tenant: str, collection: Collection, document_id: str, version_id: str) -> None:
         """Promises that a version's passages are taken away unless it becomes current, whatever becomes of the caller.
 

@@ -32,6 +32,7 @@ _SCRIPTS = (
     "begin_version",
     "abandon_version",
     "make_current",
+    "keep_answer",
     "claim_garbage",
 )
 
@@ -103,15 +104,25 @@ class RedisCatalogue:
 
     async def collections(self, tenant: str, *, after: str, limit: int) -> list[Collection]:
         keys = TenantKeys(tenant)
-        first = f"({after}" if after else "-"
-        names = await _reached(self._redis.zrangebylex(keys.names, first, "+", start=0, num=limit))
+        found: list[Collection] = []
+        while len(found) < limit:
+            wanted = limit - len(found)
+            first = f"({after}" if after else "-"
+            names = await _reached(self._redis.zrangebylex(keys.names, first, "+", start=0, num=wanted))
+            found += await self._described(keys, [name.decode() for name in names])
+            if len(names) < wanted:
+                break
+            after = names[-1].decode()  # One that was deleted meanwhile must not end the list.
+        return found
+
+    async def _described(self, keys: TenantKeys, names: Sequence[str]) -> list[Collection]:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for name in names:
-                pipeline.hgetall(keys.of(name.decode()).collection)
-                pipeline.hlen(keys.of(name.decode()).versions)
+                pipeline.hgetall(keys.of(name).collection)
+                pipeline.hlen(keys.of(name).versions)
             found = await _reached(pipeline.execute())
         return [
-            load_collection(name.decode(), _text(fields), count)
+            load_collection(name, _text(fields), count)
             for name, fields, count in zip(names, found[::2], found[1::2], strict=True)
             if fields
         ]
@@ -198,6 +209,14 @@ class RedisCatalogue:
         if entry[:64].decode() != request.fingerprint:
             raise failures.request_id_reused(request.request_id)
         return load_ingested(entry[64:])
+
+    async def keep_answer(self, tenant: str, ingested: Ingested, request: RequestKey) -> Ingested:
+        if not request.request_id:
+            return ingested
+        key = TenantKeys(tenant).request(request.request_id)
+        status, answer = await self._run("keep_answer", (key,), (request.fingerprint, dump_ingested(ingested)))
+        self._raise_for(status, "", request)
+        return load_ingested(answer)
 
     async def begin_version(self, tenant: str, collection: Collection, document_id: str, version_id: str) -> None:
         await self._begin(tenant, collection, document_id, version_id, renews=False)

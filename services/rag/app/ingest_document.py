@@ -89,7 +89,7 @@ class IngestDocument:
         content_hash = content.content_hash()
         before = await self._current(tenant, collection, document_id)
         if before is not None and self._is_same(before, content, content_hash):
-            return Ingested(before, IngestOutcome.UNCHANGED, 0)
+            return await self._unchanged(tenant, before, request)
         async with self._room:
             draft = await asyncio.to_thread(self._draft, known, document_id, content)
             try:
@@ -97,8 +97,12 @@ class IngestDocument:
             except AbortedError:
                 after = await self._current(tenant, collection, document_id)
                 if after is not None and self._is_same(after, content, content_hash):
-                    return Ingested(after, IngestOutcome.UNCHANGED, 0)
+                    return await self._unchanged(tenant, after, request)
                 raise
+
+    async def _unchanged(self, tenant: str, document: Document, request: RequestKey) -> Ingested:
+        """Kept for the request id too: sent once more after another's write, the request must not undo that."""
+        return await self._catalogue.keep_answer(tenant, Ingested(document, IngestOutcome.UNCHANGED, 0), request)
 
     async def _current(self, tenant: str, collection: str, document_id: str) -> Document | None:
         try:

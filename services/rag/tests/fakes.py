@@ -253,6 +253,9 @@ class FakeCatalogue:
         answer = self._first(tenant, request)
         return answer if isinstance(answer, Ingested) else None
 
+    async def keep_answer(self, tenant: str, ingested: Ingested, request: RequestKey) -> Ingested:
+        return await self.first_answer(tenant, request) or self._keep(tenant, request, ingested)
+
     async def begin_version(self, tenant: str, collection: Collection, document_id: str, version_id: str) -> None:
         await self.current_versions(tenant, collection, ())
         documents = self._documents[collection.uid]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+from redis.asyncio import Redis
+
 from libs.errors.errors import Reason, ServiceError
+from services.rag.adapters.catalogue_keys import TenantKeys
 from services.rag.domain.documents import Collection, Document, Engine, IngestOutcome, MediaType
 from services.rag.ports import Catalogue, Garbage, Ingested, RequestKey, Scope
-from services.rag.tests.conftest import CatalogueUnderTest
+from services.rag.tests.conftest import CatalogueUnderTest, redis_catalogue
 
 NO_ID = RequestKey()
 
@@ -82,6 +85,16 @@ async def test_lists_are_ordered_and_continue(catalogue_case: CatalogueUnderTest
     assert [each.document_id for each in await catalogue.documents(tenant, "B", after="y", limit=2)] == ["z"]
     assert await catalogue.documents(tenant, "B", after="z", limit=2) == []
     assert await reason_of(catalogue.documents(tenant, "nope", after="", limit=2)) is Reason.COLLECTION_NOT_FOUND
+
+
+async def test_a_collection_deleted_meanwhile_does_not_end_a_list(redis: Redis, tenant: str) -> None:
+    """A name that is read, and whose collection is gone when it is looked up, makes no page shorter."""
+    catalogue = redis_catalogue(redis).make()
+    for name in ("a", "c", "d"):
+        await catalogue.create_collection(tenant, name, "", NO_ID)
+    await redis.zadd(TenantKeys(tenant).names, {"b": 0})
+    found = await catalogue.collections(tenant, after="", limit=3)
+    assert [collection.name for collection in found] == ["a", "c", "d"]
 
 
 async def test_a_version_becomes_current_in_one_step(catalogue_case: CatalogueUnderTest, tenant: str) -> None:
@@ -230,6 +243,13 @@ async def test_a_request_id_returns_the_first_answer(catalogue_case: CatalogueUn
     assert await catalogue.first_answer(tenant + "2", ingest) is None
     other = RequestKey(ingest.request_id, "b" * 64)
     assert await reason_of(catalogue.first_answer(tenant, other)) is Reason.REQUEST_ID_REUSED
+
+    keep = request_key()
+    assert await catalogue.keep_answer(tenant, again, keep) == again
+    assert await catalogue.keep_answer(tenant, new, keep) == again
+    assert await catalogue.first_answer(tenant, keep) == again
+    assert await reason_of(catalogue.keep_answer(tenant, new, other)) is Reason.REQUEST_ID_REUSED
+    assert await catalogue.keep_answer(tenant, new, NO_ID) == new
 
     await catalogue.delete_document(tenant, "c", "d", remove)
     await catalogue.delete_document(tenant, "c", "d", remove)

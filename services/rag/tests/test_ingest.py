@@ -87,6 +87,17 @@ async def test_a_request_id_is_answered_once() -> None:
     assert caught.value.reason is Reason.REQUEST_ID_REUSED
 
 
+async def test_a_request_that_changed_nothing_is_answered_once() -> None:
+    """Sent once more after somebody else's write, it does not undo that."""
+    world = await World().with_collection()
+    await world.put("d", "text")
+    first = await world.put("d", "text", request=REQUEST)
+    await world.put("d", "other")
+    assert first.outcome is IngestOutcome.UNCHANGED
+    assert await world.put("d", "text", request=REQUEST) == first
+    assert await world.found("other") == ["d"]
+
+
 @pytest.mark.parametrize("part", ["embedder", "index"])
 async def test_a_failed_ingest_leaves_nothing(part: str) -> None:
     """The version before stays current and found, and what was written is swept."""
