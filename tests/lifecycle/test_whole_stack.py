@@ -119,6 +119,20 @@ async def test_triton_is_killed(whole: WholeStack) -> None:
     assert await contents(whole) == had
 
 
+async def test_all_parts_are_killed(whole: WholeStack) -> None:
+    """All at once: each is restarted at its address, and what had been acknowledged is there."""
+    before = whole.up()["parts"]
+    answer, had = asked(whole), await contents(whole)
+    for part in before:
+        os.kill(part["pid"], signal.SIGKILL)
+    for part in before:
+        after = await whole.eventually_restarted(part["name"], part["restarts"] + 1)
+        assert (after["state"], after["address"]) == ("ready", part["address"])
+
+    assert asked(whole) == answer
+    assert await contents(whole) == had
+
+
 async def test_what_is_stopped_goes_on_where_it_was(whole: WholeStack) -> None:
     """`down` and Ctrl-C leave nothing behind but the data: the next `up` finds it and ingests no sample again."""
     whole.up()
