@@ -1,18 +1,22 @@
 """Environments made from hash-locked files, with nothing but the running interpreter's own venv and pip."""
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from libs.parts.cache import Progress, silent
 from libs.parts.tether import tethered
 
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
-
+DOWNLOADED = 0.6
+"""The share of an installation that is done when all is downloaded; pip unpacks without a word."""
+LOOK_EVERY_S = 0.5
 
 _WHEEL = re.compile(
     r"(?P<how>Downloading|Using cached|Processing) (?:\S*/)?"
@@ -59,18 +63,51 @@ def install(python: Path, lock: Path, *, target: Path | None = None, progress: P
         nonlocal taken
         if wheel := _WHEEL.match(line):
             what = f"{wheel['how'].lower()} {wheel['name']} {wheel['version']}{wheel['size'] or ''}"
-            progress(what, taken / (count + 1))
+            progress(what, DOWNLOADED * taken / count)
             taken = min(taken + 1, count)
         elif line.startswith("Installing "):
-            progress("unpacking", count / (count + 1))
+            progress("unpacking", DOWNLOADED)
 
-    _run(command, f"cannot install {lock.name} (pip's settings decide where from: `pip config list`)", on_line)
+    packages = target or next(python.parent.parent.glob("lib/python3.*/site-packages"))
+    with _telling_unpacked(packages, count, progress):
+        _run(command, f"cannot install {lock.name} (pip's settings decide where from: `pip config list`)", on_line)
 
 
 def run_python(python: Path, script: Path, *arguments: Path, packages: Path) -> None:
     """Runs a script with a folder of packages in reach."""
     command = [str(python), str(script), *map(str, arguments)]
     _run(command, f"{script.name} failed", environment={"PYTHONPATH": str(packages)})
+
+
+@contextlib.contextmanager
+def _telling_unpacked(packages: Path, count: int, progress: Progress) -> Iterator[None]:
+    """Tells which share of so many packages is complete in the folder, whenever that changes."""
+    done = before = _complete(packages)
+    ended = threading.Event()
+
+    def look() -> None:
+        nonlocal done
+        if (now := _complete(packages)) > done:
+            done = now
+            progress("unpacking", DOWNLOADED + (1 - DOWNLOADED) * min((done - before) / count, 1.0))
+
+    def keep_looking() -> None:
+        while not ended.wait(LOOK_EVERY_S):
+            look()
+
+    looking = threading.Thread(target=keep_looking, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        looking.join()
+    look()
+
+
+def _complete(packages: Path) -> int:
+    """pip writes a package's INSTALLER when the rest is there."""
+    return sum(1 for _ in packages.glob("*.dist-info/INSTALLER"))
 
 
 def _run(

@@ -49,7 +49,7 @@ def test_what_the_lock_lists_is_installed(python: Path, wheel: Path, tmp_path: P
     lock = lock_of(wheel, hashlib.sha256(wheel.read_bytes()).hexdigest())
     install(python, lock, target=tmp_path / "packages", progress=lambda step, done: steps.append((step, done)))
     assert (tmp_path / "packages/sample.py").read_text() == "ANSWER = 42\n"
-    assert steps == [("processing sample 1.0", 0.0), ("unpacking", 0.5)]
+    assert steps == [("processing sample 1.0", 0.0), ("unpacking", 0.6), ("unpacking", 1.0)]
 
 
 def test_another_wheel_than_the_locked_one_is_refused(python: Path, wheel: Path, tmp_path: Path) -> None:
