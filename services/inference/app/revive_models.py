@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
@@ -34,7 +33,7 @@ class ReviveModels:
         self._control = control
         self._underway = underway
         self._now_s = now_s
-        self._attempts: defaultdict[str, Attempts] = defaultdict(Attempts)
+        self._attempts: dict[str, Attempts] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -45,7 +44,7 @@ class ReviveModels:
     def suspect(self, model: str) -> None:
         """Somebody was told that the model's process is dead. Returns at once; if it is true, streams that wait for the
         model end, and it is loaded again, unless that was done a moment ago."""
-        if model in self._running or not self._attempts[model].due(self._now_s()):
+        if model in self._running or not self._attempts_at(model).due(self._now_s()):
             return
         # In a context of its own: it is not part of the call that has found out.
         task = asyncio.get_running_loop().create_task(self._revive(model), context=contextvars.Context())
@@ -63,13 +62,17 @@ class ReviveModels:
         try:
             if not await self._is_dead(model):
                 return
-            self._attempts[model] = self._attempts[model].made(self._now_s())
+            self._attempts[model] = self._attempts_at(model).made(self._now_s())
             logs.warning("model died", model=model)
             self._underway.cut(model, model_unavailable(model, "its process died"))
             await self._control.reload(model)
             logs.info("model revived", model=model)
         except ServiceError as error:
             logs.warning("model not revived", model=model, why=error.message)
+
+    def _attempts_at(self, model: str) -> Attempts:
+        """Keeps nothing of a model that never died: a caller may suspect any name."""
+        return self._attempts.get(model, Attempts())
 
     async def _is_dead(self, model: str) -> bool:
         """Asks it: the suspicion may be old, or words that a caller put into a model's mouth. Busy is not dead."""
