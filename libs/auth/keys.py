@@ -18,9 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from libs.auth.context import KEY_BYTES, ContextKeyError, read_context_key
 from libs.config.files import write_whole
-
-CONTEXT_KEY_BYTES = 32
 
 
 class KeyFileError(RuntimeError):
@@ -46,7 +45,7 @@ def create_keys(folder: Path) -> Keys:
         pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         write_whole(signing, pem)
     if not context.exists():
-        write_whole(context, secrets.token_hex(CONTEXT_KEY_BYTES) + "\n")
+        write_whole(context, secrets.token_hex(KEY_BYTES) + "\n")
     _check_context_key(context)
     public = _public_jwk(_load(signing))
     content = json.dumps({"keys": [public]}, indent=2) + "\n"
@@ -69,11 +68,9 @@ def _load(path: Path) -> Ed25519PrivateKey:
 
 def _check_context_key(path: Path) -> None:
     try:
-        size = len(bytes.fromhex(path.read_text().strip()))
-    except ValueError:
-        size = 0
-    if size != CONTEXT_KEY_BYTES:
-        raise KeyFileError(f"{path} is not {CONTEXT_KEY_BYTES} bytes in hex: delete it, and a new one is made")
+        read_context_key(path)
+    except ContextKeyError as error:
+        raise KeyFileError(f"{error}: delete it, and a new one is made") from None
 
 
 def _public_jwk(key: Ed25519PrivateKey) -> dict[str, str]:

@@ -29,7 +29,7 @@ _MAX_TOKEN_BYTES = 8192
 _MAX_REMEMBERED = 4096
 _MAX_TIME_S = 253_402_300_799  # the end of the year 9999, the last that RFC 3339 can write
 _TENANT = re.compile(r"(?=.{1,63}\Z)[A-Za-z0-9]+(?:(?:\.|[_-]+)[A-Za-z0-9]+)*")
-_SUBJECT = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_SUBJECT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 _SCOPES = re.compile(r"(?:[!#-\[\]-~]{1,100}(?: [!#-\[\]-~]{1,100}){0,99})?")
 _CLAIMS_OPTIONS: Any = {"require": ["exp", "iss", "aud", "sub"]} | dict.fromkeys(
     ("verify_exp", "verify_nbf", "verify_iat"), False
@@ -181,7 +181,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         raise ValueError(
             "the claim tenant must be 1 to 63 letters and digits, single dots, hyphens and underscores between"
         )
-    if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject) or len(subject.encode(errors="replace")) > 255:
+    if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject) or len(subject.encode()) > 255:
         raise ValueError("the claim sub must be 1 to 200 printable characters, in at most 255 bytes")
     if not isinstance(scope, str) or not _SCOPES.fullmatch(scope):
         raise ValueError("the claim scope must be at most 100 scopes of at most 100 characters, a space between")

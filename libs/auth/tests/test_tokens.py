@@ -157,6 +157,7 @@ def test_an_unknown_key_is_refused(verifier: TokenVerifier) -> None:
         ({"sub": ""}, "sub"),
         ({"sub": "a\nb"}, "sub"),
         ({"sub": "ü" * 200}, "sub"),
+        ({"sub": "a\ud800"}, "sub"),
         ({"tenant": None}, "tenant"),
         ({"tenant": "a/b"}, "tenant"),
         ({"tenant": ".."}, "tenant"),
