@@ -18,17 +18,11 @@ CACHE_CONTROL = "cache-control"
 CONTEXT = "weft-context-bin"
 """The signed context, from the gateway to the inner services and between them."""
 
-RESERVED_PREFIX = "weft-"
-"""Headers of Weft's own services. What a caller sends under it is dropped by the gateway."""
-
 TRACE_PARENT = "traceparent"
 """W3C Trace Context."""
 
 TRACE_STATE = "tracestate"
 """W3C Trace Context, vendors' part."""
-
-CALLER_HEADERS = frozenset({REQUEST_ID, PRIORITY, MAX_TOKENS, CACHE_CONTROL, TRACE_PARENT, TRACE_STATE})
-"""What a caller may send that reaches the inner services (the token does not)."""
 
 TRACE_HEADERS = frozenset({TRACE_PARENT, TRACE_STATE})
 """W3C Trace Context, all of it."""

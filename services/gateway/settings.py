@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import SettingsConfigDict
 
-from libs.config.settings import Address, ServiceSettings
+from libs.config.settings import Address, ServiceSettings, settings_config
 
 PREFIX = "WEFT_GATEWAY_"
 
@@ -25,7 +24,7 @@ class Upstreams(BaseModel):
 class GatewaySettings(ServiceSettings):
     """`WEFT_GATEWAY_...`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True)
+    model_config = settings_config(PREFIX)
 
     upstreams: Upstreams = Field(description="addresses of the services behind the gateway")
     jwks_file: Path = Field(description="JSON Web Key Set (RFC 7517) with the public keys that tokens are signed for")
