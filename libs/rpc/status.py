@@ -46,8 +46,11 @@ def to_status(error: ServiceError) -> status_pb2.Status:
     return status
 
 
-def stream_error(error: ServiceError) -> error_pb2.StreamError:
-    """The error as the last message of a stream; the call's status says the same."""
+def stream_error(failure: Exception) -> error_pb2.StreamError:
+    """The failure as the last message of a stream; the call's status says the same, of an unknown one nothing else."""
+    error = ServiceError(Reason.INTERNAL, "internal error")
+    if isinstance(failure, ServiceError) and failure.reason is not Reason.INTERNAL:
+        error = failure
     message = error_pb2.StreamError(
         code=error.kind.value,
         reason=error_pb2.ErrorReason.Value(f"ERROR_REASON_{error.reason.value}"),

@@ -10,7 +10,7 @@ from libs.errors.errors import Reason, ServiceError
 from libs.rpc.status import to_service_error
 from services.rag.domain.prompt import Role, Turn
 from services.rag.ports import Generated, GenerationEnd
-from weft.common.v1 import chat_message_pb2, usage_pb2
+from weft.common.v1 import chat_message_pb2
 from weft.inference.v1 import generation_service_pb2 as pb
 from weft.inference.v1 import generation_service_pb2_grpc as pb_grpc
 
@@ -33,7 +33,6 @@ class InferenceServiceGenerator:
         messages = [chat_message_pb2.ChatMessage(role=_ROLES[turn.role], content=turn.content) for turn in turns]
         prompt = pb.Prompt(messages=messages, model=model, max_output_tokens=max_output_tokens)
         call = self._stub.StreamGenerate(pb.StreamGenerateRequest(prompt=prompt))
-        usage = usage_pb2.Usage()
         try:
             async for response in call:
                 event = response.WhichOneof("event")

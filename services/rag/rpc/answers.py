@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 
-from libs.errors.errors import Reason, ServiceError
 from libs.rpc.call import current_call
 from libs.rpc.status import stream_error
 from services.rag.app.answer_question import AnswerEvent, AnswerQuestion, Cited, Delta, Ended, Shown, Used
@@ -50,8 +49,7 @@ class AnswerServicer(pb_grpc.AnswerServiceServicer):
                     sequence += 1
                     yield message
         except Exception as error:
-            told = error if isinstance(error, ServiceError) else ServiceError(Reason.INTERNAL, "internal error")
-            yield pb.StreamAnswerResponse(sequence=sequence, error=stream_error(told))
+            yield pb.StreamAnswerResponse(sequence=sequence, error=stream_error(error))
             raise
 
 
