@@ -29,7 +29,7 @@ def run_status(state: Path, *, as_json: bool) -> int:
     elif status.parts:
         _show(status, state)
     elif status.phase == "stopped":
-        print(f"No stack has been started on {state}: weft up")
+        print(f"No stack has been started on {state}: `weft up` starts one")
     else:
         print(f"The stack on {state} is being set up.")
     return 0 if status.ready else 1
@@ -59,7 +59,7 @@ def _show(status: StackStatus, state: Path) -> None:
             "[dim]MEMORY is the proportional set size: pages that processes share are counted once in all.[/dim]"
         )
     else:
-        console.print(f"The stack on {state} is stopped: weft up")
+        console.print(f"The stack on {state} is stopped: `weft up` starts it")
 
 
 def _since(part: PartStatus) -> str:
