@@ -130,11 +130,6 @@ class Terms(Protocol):
 class Embedder(Protocol):
     """Turns texts into vectors."""
 
-    @property
-    def engine(self) -> Engine | None:
-        """What made the last vectors; None before the first."""
-        ...
-
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """All or nothing. Raises UnavailableError, DeadlineExceededError."""
         ...

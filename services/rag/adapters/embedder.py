@@ -21,11 +21,6 @@ class EmbeddingServiceEmbedder:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = pb_grpc.EmbeddingServiceStub(channel)
-        self._engine: Engine | None = None
-
-    @property
-    def engine(self) -> Engine | None:
-        return self._engine
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         request = pb.EmbedRequest(texts=[text[:_MAX_TEXT_CHARS] for text in texts])
@@ -33,6 +28,6 @@ class EmbeddingServiceEmbedder:
             response = await self._stub.Embed(request)
         except grpc.aio.AioRpcError as error:
             raise to_service_error(error, "embedding") from error
-        self._engine = Engine(response.model, response.model_version)
+        engine = Engine(response.model, response.model_version)
         vectors = [embedding.values for embedding in response.embeddings]
-        return Embedded(vectors, self._engine, response.usage.input_tokens)
+        return Embedded(vectors, engine, response.usage.input_tokens)

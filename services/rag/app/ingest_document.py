@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from libs.errors.errors import AbortedError, NotFoundError, ServiceError
+from libs.errors.errors import AbortedError, NotFoundError, ServiceError, UnavailableError
 from services.rag.domain import failures
 from services.rag.domain.chunking import Chunk, chunk
 from services.rag.domain.documents import Collection, Content, Document, Engine, IngestOutcome, Passage
@@ -22,6 +22,9 @@ from services.rag.ports import (
     Scope,
     Tokenizer,
 )
+
+_PROBE = "?"
+"""Any text: only what embeds it is wanted."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class IngestDocument:
         known = await self._catalogue.collection(tenant, collection)
         content_hash = content.content_hash()
         before = await self._current(tenant, collection, document_id)
-        if before is not None and self._is_same(before, content, content_hash):
+        if before is not None and await self._is_same(before, content, content_hash):
             return await self._unchanged(tenant, before, request)
         async with self._room:
             draft = await asyncio.to_thread(self._draft, known, document_id, content)
@@ -96,7 +99,7 @@ class IngestDocument:
                 return await self._write(tenant, draft, content_hash, before, request)
             except AbortedError:
                 after = await self._current(tenant, collection, document_id)
-                if after is not None and self._is_same(after, content, content_hash):
+                if after is not None and await self._is_same(after, content, content_hash):
                     return await self._unchanged(tenant, after, request)
                 raise
 
@@ -112,9 +115,15 @@ class IngestDocument:
                 raise
             return None
 
-    def _is_same(self, document: Document, content: Content, content_hash: str) -> bool:
-        engine = self._embedder.engine
-        return document.holds(content, content_hash) and engine in (None, document.engine)
+    async def _is_same(self, document: Document, content: Content, content_hash: str) -> bool:
+        """Whether an ingest would change nothing. What embeds now is asked: it may be another engine than a moment ago.
+        Where none does, the document is as good as it can be."""
+        if not document.holds(content, content_hash):
+            return False
+        try:
+            return (await self._embedder.embed([_PROBE])).engine == document.engine
+        except UnavailableError:
+            return True
 
     def _draft(self, collection: Collection, document_id: str, content: Content) -> _Draft:
         """Reads and cuts the content; takes a second for 2 MiB, so not to be run in the event loop."""

@@ -68,8 +68,7 @@ class FakeEmbedder:
     """Vectors of words. `failure` is raised instead, if there is one. It does not answer before `go_on` is set."""
 
     def __init__(self) -> None:
-        self.engine: Engine | None = None
-        self.next_engine = ENGINE
+        self.engine = ENGINE
         self.failure: ServiceError | None = None
         self.calls: list[list[str]] = []
         self.go_on = asyncio.Event()
@@ -80,7 +79,6 @@ class FakeEmbedder:
         await self.go_on.wait()
         if self.failure is not None:
             raise self.failure
-        self.engine = self.next_engine
         return Embedded([vector_of(text) for text in texts], self.engine, sum(len(text.split()) for text in texts))
 
 
