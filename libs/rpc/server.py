@@ -23,10 +23,16 @@ from libs.rpc.reflection import add_reflection
 from libs.rpc.running import Gate
 from libs.telemetry import logs, traces
 
+MAX_HEADER_BYTES = 32 << 10
+"""All headers of a call together; gRPC itself refuses more."""
+
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     # Above what is taken: up to here a message that is too large gets an answer with a reason, beyond gRPC's own.
     ("grpc.max_receive_message_length", 2 * TRANSPORT_LIMIT_BYTES),
     ("grpc.so_reuseport", 0),
+    # A provider's tokens can be long. By default gRPC refuses headers over 8 KiB now and then, over 16 KiB always.
+    ("grpc.max_metadata_size", MAX_HEADER_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
     # Clients with long streams ping; without this the server calls it "too many pings" and hangs up.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -9,7 +9,9 @@ from libs.parts.cache import Progress
 from libs.parts.install import REPOSITORY_ROOT
 from libs.parts.processes import RunningPart
 
-DEFAULT_STATE = REPOSITORY_ROOT / ".weft"
+LAUNCHER = REPOSITORY_ROOT / "weft"
+# Packed, the program has no repository around it, and what it is unpacked to is no place for data.
+DEFAULT_STATE = (REPOSITORY_ROOT if LAUNCHER.exists() else Path.cwd()) / ".weft"
 LOOPBACK = "127.0.0.1"
 
 

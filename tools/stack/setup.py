@@ -4,12 +4,13 @@ import asyncio
 import os
 import secrets
 import shlex
+import sys
 from pathlib import Path
 
 from libs.config.files import write_whole
 from libs.parts.cache import Progress
 from libs.parts.install import REPOSITORY_ROOT
-from tools.stack.part import DEFAULT_STATE, Stack, StackError
+from tools.stack.part import DEFAULT_STATE, LAUNCHER, Stack, StackError
 
 SAMPLE = REPOSITORY_ROOT / "tools/stack/sample"
 SAMPLE_COLLECTION = "sample"
@@ -50,7 +51,7 @@ def first_use(stack: Stack, progress: Progress) -> None:
 
 def hints(stack: Stack) -> str:
     """Lines that work as they are printed, from the folder in which they are printed."""
-    weft = _from_here(REPOSITORY_ROOT / "weft")
+    weft = _from_here(LAUNCHER if LAUNCHER.exists() else Path(sys.argv[0]).absolute())
     state = "" if stack.state == DEFAULT_STATE else f" --state {_from_here(stack.state)}"
     token = _from_here(stack.folder("keys") / TOKEN_FILE)
     gateway = stack.address("gateway")

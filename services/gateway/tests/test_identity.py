@@ -81,7 +81,7 @@ async def test_an_algorithm_that_is_not_the_keys(gateway: Gateway) -> None:
     assert (await refusal(gateway, token)).reason == "TOKEN_REFUSED"
 
 
-@pytest.mark.parametrize("token", ["x", "a.b.c", "...", "e30.e30.", "A" * 9000])
+@pytest.mark.parametrize("token", ["x", "a.b.c", "...", "e30.e30.", "A" * 30_000])
 async def test_a_malformed_token(gateway: Gateway, token: str) -> None:
     """What is no JWT is told so."""
     assert (await refusal(gateway, token)).reason == "TOKEN_MALFORMED"
