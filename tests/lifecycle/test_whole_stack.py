@@ -84,18 +84,14 @@ async def test_rag_is_killed_in_the_midst_of_an_ingest(whole: WholeStack, tmp_pa
         with whole.start("ingest", str(folder), "--collection", "disturbed") as ingesting:
             await eventually(half_written, within_s=60)
             os.kill(before["pid"], signal.SIGKILL)
-            at_kill = await stored()
-            ingesting.communicate(timeout=60)
+            ingesting.communicate(timeout=60)  # its client's retries may even finish it
         after = await whole.eventually_restarted("rag", before["restarts"] + 1)
-        half, garbage = await documents(client, "disturbed"), at_kill - await current()
         again = whole.run("ingest", str(folder), "--collection", "disturbed")
         clean = whole.run("ingest", str(folder), "--collection", "clean")
         disturbed, wanted = await documents(client, "disturbed"), await documents(client, "clean")
 
         assert (after["state"], after["address"]) == ("ready", before["address"])
         assert after["pid"] != before["pid"]
-        assert 0 < len(half) <= FILES
-        assert garbage >= HALF_WRITTEN
         assert (again.returncode, clean.returncode) == (0, 0), again.stderr + clean.stderr
         assert len(wanted) == FILES + 1
         assert essence(disturbed) == essence(wanted)
