@@ -8,16 +8,15 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.contracts.headers import MAX_TOKENS_LIMIT, PRIORITIES
 from libs.errors.errors import Reason, UnauthenticatedError
 
-PRIORITIES = ("low", "normal", "high")
 KEY_BYTES = 32
 MAX_NAME_BYTES = 255
 MARGIN_S = 5.0
 """A context is good for so long after its deadline: clocks differ, and the deadline itself ends the call."""
 
 _VERSION = b"\x01"
-MAX_TOKENS_LIMIT = 1_000_000
 _NUMBERS = struct.Struct(">QBI")
 _MAC_BYTES = hashlib.sha256().digest_size
 

@@ -7,10 +7,15 @@ REQUEST_ID = "x-request-id"
 """The caller's own id of a request; made by the gateway where there is none. On every answer."""
 
 PRIORITY = "x-weft-priority"
-"""What the caller wishes: `low`, `normal` or `high`."""
+"""What the caller wishes: one of PRIORITIES."""
+
+PRIORITIES = ("low", "normal", "high")
+"""Who waits for whom, least urgent first."""
 
 MAX_TOKENS = "x-weft-max-tokens"
-"""Most tokens that the call may write."""
+"""Most tokens that the call may write, 1 to MAX_TOKENS_LIMIT."""
+
+MAX_TOKENS_LIMIT = 1_000_000
 
 CACHE_CONTROL = "cache-control"
 """What the caller says of cached answers (RFC 9111)."""

@@ -27,14 +27,18 @@ _OVERLOAD_RETRY_S = 1.0
 class Gate:
     """What the calls of one server share: the guard, and how many may run at a time.
 
-    `answers_callers`: no service of Weft's is in front of this one.
+    `answers_callers`: no service of Weft's is in front of this one. Calls without a token have a bound of their own, so
+    that they cannot take the place of those with one.
     """
+
+    MAX_PUBLIC_CALLS = 200
 
     def __init__(self, guard: Guard, max_calls: int, *, answers_callers: bool) -> None:
         self.guard = guard
         self.answers_callers = answers_callers
         self.max_calls = max_calls
         self.running = 0
+        self.running_public = 0
 
 
 class RunningCall:
@@ -59,6 +63,7 @@ class RunningCall:
         self._deadline_s = 0.0
         self._timeout: asyncio.Timeout | None = None
         self._counted = False
+        self._counted_public = False
         self._headers_sent = False
         logs.call_fields.set({"method": path})
 
@@ -69,7 +74,7 @@ class RunningCall:
         now_s = time.time()
         self._deadline_s = now_s + self._allowed_s(method)
         if method.public:
-            self._request_id = self._request_id or new_request_id()
+            self._admit_public()
         else:
             await self._admit_known(method)
         self._timeout = asyncio.timeout(max(0.0, self._deadline_s - time.time()))
@@ -114,11 +119,16 @@ class RunningCall:
             return method.default_timeout_s
         return min(remaining_s, method.max_timeout_s)
 
+    def _admit_public(self) -> None:
+        self._request_id = self._request_id or new_request_id()
+        if self._gate.running_public >= Gate.MAX_PUBLIC_CALLS:
+            raise _overloaded("too many calls without a token are under way; try again")
+        self._gate.running_public += 1
+        self._counted_public = True
+
     async def _admit_known(self, method: Method) -> None:
         if self._gate.running >= self._gate.max_calls:
-            raise errors.ResourceExhaustedError(
-                Reason.OVERLOADED, "too many calls are under way; try again", retry_after_s=_OVERLOAD_RETRY_S
-            )
+            raise _overloaded("too many calls are under way; try again")
         self._gate.running += 1
         self._counted = True
         admitted = await self._gate.guard(method, self._metadata, self._deadline_s)
@@ -152,6 +162,8 @@ class RunningCall:
     def _leave(self) -> None:
         if self._counted:
             self._gate.running -= 1
+        if self._counted_public:
+            self._gate.running_public -= 1
         if self._scope is not None:
             self._scope.close()
 
@@ -227,3 +239,7 @@ def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def _trace_id(metadata: Metadata) -> str:
     parent = metadata.get(headers.TRACE_PARENT)
     return parent[3:35] if isinstance(parent, str) and len(parent) >= 55 else ""
+
+
+def _overloaded(message: str) -> ServiceError:
+    return errors.ResourceExhaustedError(Reason.OVERLOADED, message, retry_after_s=_OVERLOAD_RETRY_S)

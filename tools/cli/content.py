@@ -21,6 +21,9 @@ def register(app: typer.Typer) -> None:
 def ingest(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders of files.")],
     collection: CollectionOption = DEFAULT_COLLECTION,
+    send_all: Annotated[
+        bool, typer.Option("--all", help="Send unchanged files too, as after a change of the embedding model.")
+    ] = False,
     state: State = None,
     address: AddressOption = None,
     token_file: TokenFileOption = None,
@@ -28,7 +31,7 @@ def ingest(
     """Make .txt, .md and .html files searchable. What has not changed is skipped. Exit code 1 if a file failed."""
     from tools.cli.content_ingest import run_ingest
 
-    raise typer.Exit(run_ingest(paths, collection, state_folder(state), address, token_file))
+    raise typer.Exit(run_ingest(paths, collection, state_folder(state), address, token_file, send_all=send_all))
 
 
 def ask(

@@ -53,7 +53,7 @@ async def _print_answer(stream: Events) -> None:
             if message.passages.degradation == passage_pb2.DEGRADATION_LEXICAL_ONLY:
                 print(LEXICAL_ONLY)
         elif event == "delta":
-            print(message.delta.text, end="", flush=True)
+            print(_shown(message.delta.text), end="", flush=True)
         elif event == "citation":
             cited.add(message.citation.number)
         elif event == "done":
@@ -72,8 +72,16 @@ def _print_end(
     for number in cited:
         passage = passages[number - 1]
         place = " > ".join([passage.title, *(heading for heading in passage.headings if heading != passage.title)])
-        print(f"[{number}] {place}" + (f" ({passage.source_uri})" if passage.source_uri else ""))
-        print(f"    {_excerpt(passage.text)}")
+        print(_shown(f"[{number}] {place}" + (f" ({passage.source_uri})" if passage.source_uri else "")))
+        print(f"    {_shown(_excerpt(passage.text))}")
+
+
+def _shown(text: str) -> str:
+    """`text` without what a document could steer a terminal with."""
+    return "".join(
+        character if character in "\n\t" or character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
 
 
 def _excerpt(text: str) -> str:

@@ -18,7 +18,13 @@ from tools.ingest.sources import Skipped, Source, find_sources
 
 
 def run_ingest(
-    paths: Sequence[Path], collection: str, state: Path, address: str | None, token_file: Path | None
+    paths: Sequence[Path],
+    collection: str,
+    state: Path,
+    address: str | None,
+    token_file: Path | None,
+    *,
+    send_all: bool,
 ) -> int:
     """Answers the exit code: 1 if a file that was named or found could not be ingested."""
     found = list(find_sources(paths))
@@ -36,9 +42,13 @@ def run_ingest(
                 outcomes.append(outcome)
                 progress.advance(bar)
 
-            async with weft.client.connect(access.address, token=access.token) as client:
-                await ingest(client, collection, sources, tell)
-        return _report(collection, outcomes, skipped)
+            try:
+                async with weft.client.connect(access.address, token=access.token) as client:
+                    await ingest(client, collection, sources, tell, send_all=send_all)
+            finally:
+                progress.stop()
+                code = _report(collection, outcomes, skipped)
+        return code
 
     return run_call(call, state, address, token_file)
 

@@ -48,15 +48,21 @@ class Outcome:
 
 
 async def ingest(
-    client: weft.client.Client, collection: str, sources: Iterable[Source], tell: Callable[[Outcome], None]
+    client: weft.client.Client,
+    collection: str,
+    sources: Iterable[Source],
+    tell: Callable[[Outcome], None],
+    *,
+    send_all: bool = False,
 ) -> None:
     """Makes `sources` documents of `collection`, which is made if it is not there, and tells of each as it is done.
 
-    A file whose content is current already is not sent. Safe to repeat and to kill: each document is atomic, and the
+    A file whose content is current already is not sent, unless `send_all`: the service knows better, as when another
+    model embeds now. Safe to repeat and to kill: each document is atomic, and the
     next run does what is missing. Raises CallError where it is not about one file (no token, no gateway, a quota).
     """
     await _make_collection(client, collection)
-    current = await _current_hashes(client, collection)
+    current = {} if send_all else await _current_hashes(client, collection)
     remaining = iter(sources)
     try:
         async with asyncio.TaskGroup() as workers:

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from libs.contracts import headers
+from libs.contracts.headers import MAX_TOKENS_LIMIT, PRIORITIES
 from libs.errors.errors import InvalidArgumentError, Reason, UnauthenticatedError
 
 Metadata = Mapping[str, str | bytes]
 """Names in lower case, as gRPC delivers them; of a name that came twice, the last value."""
 
-PRIORITIES = ("low", "normal", "high")
-MAX_TOKENS_LIMIT = 1_000_000
 
 _BEARER = re.compile(r"[Bb]earer +(\S+)")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from libs.errors.errors import Reason, ServiceError
 from libs.rpc.call import current_call
 from libs.rpc.running import Context
 from libs.rpc.status import stream_error
@@ -51,12 +50,5 @@ class GenerationServicer(generation_service_pb2_grpc.GenerationServiceServicer):
                     yield event_message(sequence, event)
                     sequence += 1
         except Exception as error:
-            yield pb.StreamGenerateResponse(sequence=sequence, error=stream_error(_told(error)))
+            yield pb.StreamGenerateResponse(sequence=sequence, error=stream_error(error))
             raise
-
-
-def _told(error: Exception) -> ServiceError:
-    """What the caller is told of it: nothing of what is unknown."""
-    if isinstance(error, ServiceError) and error.reason is not Reason.INTERNAL:
-        return error
-    return ServiceError(Reason.INTERNAL, "internal error")

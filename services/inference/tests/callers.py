@@ -14,6 +14,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from libs.auth.context import CallContext, seal
 from libs.contracts import headers
 from libs.contracts.open_inference import open_inference_pb2
+from libs.parts.processes import RunningPart
 from libs.rpc.status import status_of
 from libs.testing.serving import Served
 from weft.common.v1.chat_message_pb2 import CHAT_ROLE_USER, ChatMessage
@@ -109,3 +110,18 @@ def generate_request(text: str, call_id: str = "") -> Any:
     request.inputs.add(name="stream", datatype="BOOL", shape=(1,))
     request.raw_input_contents.extend((tensor(text), b"\x01"))
     return request
+
+
+async def texts_embedded(triton: RunningPart) -> int:
+    """How many texts the embed model has read: the generate model asks it for its sentences' vectors."""
+    async with grpc.aio.insecure_channel(triton.address) as direct:
+        statistics: Any = direct.unary_unary(
+            f"{PREFIX}ModelStatistics", None, open_inference_pb2().ModelStatisticsResponse.FromString
+        )
+        answer = await statistics(open_inference_pb2().ModelStatisticsRequest(name="embed").SerializeToString())
+    return int(answer.model_stats[0].inference_count)
+
+
+async def model_has_begun(triton: RunningPart, before: int, batches: int = 1) -> bool:
+    """Whether the model has worked on so many batches of sentences since `before`."""
+    return await texts_embedded(triton) >= before + 64 * batches

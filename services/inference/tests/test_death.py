@@ -21,9 +21,11 @@ from services.inference.tests.callers import (
     QUESTION,
     embed_request,
     generate_request,
+    model_has_begun,
     pb,
     prompt,
     serves,
+    texts_embedded,
     told,
     typed,
 )
@@ -109,12 +111,13 @@ async def test_health_finds_a_dead_model(served: Served, mortal_triton: RunningP
 
 async def test_streams_do_not_wait_for_a_dead_model(served: Served, mortal_triton: RunningPart) -> None:
     """Triton leaves the streams of a dead process open; the service ends them, typed and passed on."""
+    before = await texts_embedded(mortal_triton)
     async with calling(served, timeout_s=60) as channel:
         typed = asyncio.ensure_future(generated(channel, long_prompt("a death")))
         passed: Any = channel.stream_stream(f"{PREFIX}ModelStreamInfer")()
         await passed.write(generate_request(long_prompt("another death")).SerializeToString())
         reading = asyncio.ensure_future(passed.read())
-        await asyncio.sleep(0.2)
+        await eventually(lambda: model_has_begun(mortal_triton, before, batches=3), within_s=20)
         kill(mortal_triton, "generate")
         for waiting in (typed, reading):
             with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -9,12 +9,11 @@ from typing import Any
 import grpc
 import pytest
 
-from libs.contracts.open_inference import open_inference_pb2
 from libs.parts.processes import RunningPart
 from libs.testing.eventually import eventually
 from libs.testing.parts import cancelled_generations
 from libs.testing.serving import Served, calling
-from services.inference.tests.callers import PREFIX, QUESTION, prompt, told, typed
+from services.inference.tests.callers import QUESTION, model_has_begun, prompt, texts_embedded, told, typed
 from services.inference.tests.conftest import inference_before, long_prompt
 from weft.common.v1.chat_message_pb2 import CHAT_ROLE_ASSISTANT, CHAT_ROLE_SYSTEM, CHAT_ROLE_USER, ChatMessage
 from weft.common.v1.error_pb2 import ErrorReason
@@ -30,21 +29,6 @@ def stub(channel: grpc.aio.Channel) -> Any:
 async def streamed(stub: Any, asked: pb.Prompt) -> list[pb.StreamGenerateResponse]:
     """All messages of a stream that does not fail."""
     return [message async for message in stub.StreamGenerate(pb.StreamGenerateRequest(prompt=asked))]
-
-
-async def texts_embedded(triton: RunningPart) -> int:
-    """How many texts the embed model has read: the generate model asks it for its sentences' vectors."""
-    async with grpc.aio.insecure_channel(triton.address) as direct:
-        statistics: Any = direct.unary_unary(
-            f"{PREFIX}ModelStatistics", None, open_inference_pb2().ModelStatisticsResponse.FromString
-        )
-        answer = await statistics(open_inference_pb2().ModelStatisticsRequest(name="embed").SerializeToString())
-    return int(answer.model_stats[0].inference_count)
-
-
-async def model_has_begun(triton: RunningPart, before: int) -> bool:
-    """Whether the model has worked on a batch of sentences since `before`."""
-    return await texts_embedded(triton) >= before + 64
 
 
 async def test_a_stream_tells_everything_in_order(stub: Any) -> None:

@@ -20,7 +20,16 @@ from libs.parts.processes import RunningPart
 from libs.testing.eventually import eventually
 from libs.testing.parts import cancelled_generations
 from libs.testing.serving import Served, calling
-from services.inference.tests.callers import PREFIX, SignedContext, embed_request, generate_request, pb, told
+from services.inference.tests.callers import (
+    PREFIX,
+    SignedContext,
+    embed_request,
+    generate_request,
+    model_has_begun,
+    pb,
+    texts_embedded,
+    told,
+)
 from services.inference.tests.conftest import inference_before, long_prompt
 
 READS: dict[str, Callable[[Any], Any]] = {
@@ -228,10 +237,11 @@ async def test_a_deadline_reaches_triton(aio_clients: tuple[Any, Any]) -> None:
 
 async def test_a_cancelled_stream_stops_the_model(inference_service: Served, triton_server: RunningPart) -> None:
     """A caller of ModelStreamInfer leaves: the model itself notices."""
+    before = await texts_embedded(triton_server)
     async with calling(inference_service) as channel:
         call: Any = channel.stream_stream(f"{PREFIX}ModelStreamInfer")()
         await call.write(generate_request(long_prompt("a passed cancel"), "passed-cancel").SerializeToString())
-        await eventually(lambda: asyncio.sleep(0.1, True))
+        await eventually(lambda: model_has_begun(triton_server, before), within_s=20)
         call.cancel()
     await eventually(
         lambda: [found for found in cancelled_generations(triton_server) if found.request_id == "passed-cancel"],

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import grpc
 
-from libs.rpc.status import to_service_error
+from libs.errors.errors import NotFoundError, Reason, ResourceExhaustedError, ServiceError, UnavailableError
+from libs.rpc.status import RETRY_AFTER_S, to_service_error
 from services.rag.domain.documents import Engine
 from services.rag.ports import Embedded
 from weft.embedding.v1 import embedding_service_pb2 as pb
@@ -27,7 +28,19 @@ class EmbeddingServiceEmbedder:
         try:
             response = await self._stub.Embed(request)
         except grpc.aio.AioRpcError as error:
-            raise to_service_error(error, "embedding") from error
+            raise _failure(to_service_error(error, "embedding")) from error
         engine = Engine(response.model, response.model_version)
         vectors = [embedding.values for embedding in response.embeddings]
         return Embedded(vectors, engine, response.usage.input_tokens)
+
+
+def _failure(error: ServiceError) -> ServiceError:
+    """A model that is missing there and a service that is full are, for who asks rag, embedding being away."""
+    if not isinstance(error, NotFoundError | ResourceExhaustedError):
+        return error
+    return UnavailableError(
+        Reason.DEPENDENCY_UNAVAILABLE,
+        f"embedding cannot embed right now ({error.message}); try again",
+        metadata={"dependency": "embedding"},
+        retry_after_s=error.retry_after_s or RETRY_AFTER_S,
+    )
