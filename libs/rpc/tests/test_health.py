@@ -12,10 +12,12 @@ from grpc_health.v1 import health_pb2_grpc
 
 from libs.contracts import headers
 from libs.errors.errors import Reason
+from libs.rpc.running import Gate
 from libs.rpc.server import Component
 from libs.rpc.status import service_error_of
+from libs.rpc.tests.lab import QUERY, SEARCH, nothing, searching
 from libs.testing.eventually import eventually
-from libs.testing.serving import serving
+from libs.testing.serving import calling, raw_unary, serving
 
 SERVICE = "weft.rag.v1.SearchService"
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
@@ -76,6 +78,33 @@ async def test_watch_tells_changes() -> None:
         unknown = stub.Watch(pb.HealthCheckRequest(service="nobody"))  # type: ignore[attr-defined]
         assert (await unknown.read()).status == pb.HealthCheckResponse.SERVICE_UNKNOWN
         unknown.cancel()
+
+
+async def test_callers_without_a_token_have_a_bound_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call more than the bound is OVERLOADED; calls with a context go on, and when one ends there is room again."""
+    monkeypatch.setattr(Gate, "MAX_PUBLIC_CALLS", 2)
+    async with serving(searching(nothing)) as served, grpc.aio.insecure_channel(served.address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(pb.HealthCheckRequest()) for _ in range(2)]
+        for watch in watches:
+            assert (await watch.read()).status == SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Check(pb.HealthCheckRequest())
+        refused = service_error_of(caught.value)
+        assert refused is not None
+        assert refused.reason is Reason.OVERLOADED
+        async with calling(served) as known:
+            await raw_unary(known, SEARCH)(QUERY.SerializeToString())
+        watches[0].cancel()
+        await eventually(lambda: is_answered(stub))
+        watches[1].cancel()
+
+
+async def is_answered(stub: Any) -> bool:
+    try:
+        return bool((await stub.Check(pb.HealthCheckRequest())).status == SERVING)
+    except grpc.aio.AioRpcError:
+        return False
 
 
 async def test_an_unknown_service_is_not_found() -> None:

@@ -57,10 +57,12 @@ class World:
         await self.catalogue.create_collection(TENANT, COLLECTION, "", NO_ID)
         return self
 
-    async def put(self, document_id: str, text: str, *, title: str = "", request: RequestKey = NO_ID) -> Ingested:
+    async def put(
+        self, document_id: str, text: str, *, title: str = "", request: RequestKey = NO_ID, tenant: str = TENANT
+    ) -> Ingested:
         """Ingests Markdown."""
         content = Content(MediaType.MARKDOWN, text.encode(), title, "file:///x")
-        return await self.ingest(TENANT, COLLECTION, document_id, content, request)
+        return await self.ingest(tenant, COLLECTION, document_id, content, request)
 
     async def found(self, query: str, top_k: int = 5) -> list[str]:
         """Ids of the documents found, best first."""
