@@ -41,10 +41,18 @@ class QdrantIndex:
         await _reached(self._client.get_collections())
 
     async def add(self, scope: Scope, engine: Engine, passages: Sequence[PassageVector]) -> None:
-        name = _name_of(engine)
-        await self._make_ready(name, dimensions=len(passages[0].vector))
+        name, dimensions = _name_of(engine), len(passages[0].vector)
+        await self._make_ready(name, dimensions)
         points = [self._point(scope, passage) for passage in passages]
-        await _reached(self._client.upsert(name, points, wait=True))
+        try:
+            await self._client.upsert(name, points, wait=True)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise to_service_error(error, "qdrant") from error
+            # Taken away behind our back, as when Qdrant began anew.
+            self._ready.discard(name)
+            await self._make_ready(name, dimensions)
+            await _reached(self._client.upsert(name, points, wait=True))
 
     async def search(
         self, scope: Scope, engine: Engine, query: Query, *, limit: int, without: Container[str] = ()
@@ -128,7 +136,7 @@ class QdrantIndex:
             },
         )
 
-    async def _make_ready(self, name: str, *, dimensions: int) -> None:
+    async def _make_ready(self, name: str, dimensions: int) -> None:
         """Makes the collection where it is not there. Several may do so at a time: every step may have been done
         already."""
         if name in self._ready:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import uuid
 
+from qdrant_client import AsyncQdrantClient
+
+from services.rag.adapters.index import QdrantIndex
+from services.rag.adapters.terms import Bm25Terms
 from services.rag.domain.documents import Engine
 from services.rag.ports import Garbage, PassageIndex, PassageVector, Query, Scope
 from services.rag.tests.fakes import ENGINE, passage, vector_of
@@ -98,3 +102,16 @@ async def test_removes_a_version_and_a_collection(index: PassageIndex, tenant: s
     assert await index.count(Garbage(scope)) == 0
     assert await index.search(scope, ENGINE, query_of(TEXTS["eagle"]), limit=3) == []
     assert await index.count(Garbage(bystander)) == 3
+
+
+async def test_a_lost_collection_is_made_again(qdrant: AsyncQdrantClient, tenant: str) -> None:
+    """Where Qdrant has lost everything while rag ran, the next ingest works."""
+    engine, scope = Engine("lost", str(uuid.uuid4())), scope_of(tenant)
+    index = QdrantIndex(qdrant, Bm25Terms())
+    await fill(index, scope, engine=engine)
+    for collection in (await qdrant.get_collections()).collections:
+        if collection.name.endswith(engine.version):
+            await qdrant.delete_collection(collection.name)
+    assert await index.search(scope, engine, query_of(TEXTS["whale"]), limit=3) == []
+    await fill(index, scope, engine=engine)
+    assert len(await index.search(scope, engine, query_of(TEXTS["whale"]), limit=3)) == 3
