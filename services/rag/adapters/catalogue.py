@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any
 
 import orjson
-from redis import exceptions
 from redis.asyncio import Redis
 
-from libs.errors.errors import Reason, UnavailableError
 from services.rag.adapters.catalogue_keys import TENANTS, TenantKeys
 from services.rag.adapters.records import (
     dump_document,
@@ -20,21 +16,10 @@ from services.rag.adapters.records import (
     load_document,
     load_ingested,
 )
+from services.rag.adapters.scripts import Scripts, reached
 from services.rag.domain import failures
 from services.rag.domain.documents import Collection, Document
 from services.rag.ports import CurrentVersions, Garbage, Ingested, RequestKey, Scope
-
-_SCRIPTS = (
-    "create_collection",
-    "delete_collection",
-    "delete_document",
-    "list_documents",
-    "begin_version",
-    "abandon_version",
-    "make_current",
-    "keep_answer",
-    "claim_garbage",
-)
 
 
 @dataclass(frozen=True)
@@ -64,18 +49,17 @@ class RedisCatalogue:
         self._limits = limits
         self._new_id = new_id
         self._now_s = now_s
-        ledger = _source("ledger")
-        self._scripts = {name: redis.register_script(ledger + _source(name)) for name in _SCRIPTS}
+        self._scripts = Scripts(redis)
         self._grace_ms = _ms(limits.sweep_grace_s)
 
     async def check(self) -> None:
         """Raises UnavailableError where Redis does not answer."""
-        await _reached(self._redis.ping())
+        await reached(self._redis.ping())
 
     async def create_collection(self, tenant: str, name: str, description: str, request: RequestKey) -> Collection:
         keys = TenantKeys(tenant)
-        await _reached(self._redis.sadd(TENANTS, tenant))
-        status, answer = await self._run(
+        await reached(self._redis.sadd(TENANTS, tenant))
+        status, answer = await self._scripts.run(
             "create_collection",
             (keys.names, keys.of(name).collection, keys.generation, keys.request(request.request_id)),
             (
@@ -97,7 +81,7 @@ class RedisCatalogue:
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hgetall(keys.collection)
             pipeline.hlen(keys.versions)
-            fields, count = await _reached(pipeline.execute())
+            fields, count = await reached(pipeline.execute())
         if not fields:
             raise failures.no_collection(name)
         return load_collection(name, _text(fields), count)
@@ -108,7 +92,7 @@ class RedisCatalogue:
         while len(found) < limit:
             wanted = limit - len(found)
             first = f"({after}" if after else "-"
-            names = await _reached(self._redis.zrangebylex(keys.names, first, "+", start=0, num=wanted))
+            names = await reached(self._redis.zrangebylex(keys.names, first, "+", start=0, num=wanted))
             found += await self._described(keys, [name.decode() for name in names])
             if len(names) < wanted:
                 break
@@ -120,7 +104,7 @@ class RedisCatalogue:
             for name in names:
                 pipeline.hgetall(keys.of(name).collection)
                 pipeline.hlen(keys.of(name).versions)
-            found = await _reached(pipeline.execute())
+            found = await reached(pipeline.execute())
         return [
             load_collection(name, _text(fields), count)
             for name, fields, count in zip(names, found[::2], found[1::2], strict=True)
@@ -130,7 +114,7 @@ class RedisCatalogue:
     async def delete_collection(self, tenant: str, name: str, request: RequestKey) -> int:
         keys = TenantKeys(tenant)
         of = keys.of(name)
-        status, answer = await self._run(
+        status, answer = await self._scripts.run(
             "delete_collection",
             (
                 keys.names,
@@ -151,7 +135,7 @@ class RedisCatalogue:
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.exists(keys.collection)
             pipeline.hget(keys.documents, document_id)
-            exists, record = await _reached(pipeline.execute())
+            exists, record = await reached(pipeline.execute())
         if not exists:
             raise failures.no_collection(name)
         if record is None:
@@ -160,7 +144,7 @@ class RedisCatalogue:
 
     async def documents(self, tenant: str, name: str, *, after: str, limit: int) -> list[Document]:
         keys = TenantKeys(tenant).of(name)
-        status, records = await self._run(
+        status, records = await self._scripts.run(
             "list_documents", (keys.collection, keys.ids, keys.documents), (after, limit), otherwise=()
         )
         self._raise_for(status, name)
@@ -169,7 +153,7 @@ class RedisCatalogue:
     async def delete_document(self, tenant: str, name: str, document_id: str, request: RequestKey) -> None:
         keys = TenantKeys(tenant)
         of = keys.of(name)
-        status, _ = await self._run(
+        status, _ = await self._scripts.run(
             "delete_document",
             (
                 of.collection,
@@ -194,7 +178,7 @@ class RedisCatalogue:
             pipeline.hmget(keys.collection, ["uid", "generation"])
             if document_ids:
                 pipeline.hmget(keys.versions, document_ids)
-            (uid, generation), *versions = await _reached(pipeline.execute())
+            (uid, generation), *versions = await reached(pipeline.execute())
         if uid is None or uid.decode() != collection.uid:
             raise failures.no_collection(collection.name)
         found = zip(document_ids, versions[0] if versions else (), strict=True)
@@ -203,7 +187,7 @@ class RedisCatalogue:
     async def first_answer(self, tenant: str, request: RequestKey) -> Ingested | None:
         if not request.request_id:
             return None
-        entry = await _reached(self._redis.get(TenantKeys(tenant).request(request.request_id)))
+        entry = await reached(self._redis.get(TenantKeys(tenant).request(request.request_id)))
         if entry is None:
             return None
         if entry[:64].decode() != request.fingerprint:
@@ -214,7 +198,7 @@ class RedisCatalogue:
         if not request.request_id:
             return ingested
         key = TenantKeys(tenant).request(request.request_id)
-        status, answer = await self._run("keep_answer", (key,), (request.fingerprint, dump_ingested(ingested)))
+        status, answer = await self._scripts.run("keep_answer", (key,), (request.fingerprint, dump_ingested(ingested)))
         self._raise_for(status, "", request)
         return load_ingested(answer)
 
@@ -227,7 +211,7 @@ class RedisCatalogue:
     async def abandon_version(self, tenant: str, collection: Collection, version_id: str) -> None:
         keys = TenantKeys(tenant)
         member = f"{collection.uid}/{version_id}"
-        await self._run("abandon_version", (keys.pending, keys.garbage), (member, self._grace_ms))
+        await self._scripts.run("abandon_version", (keys.pending, keys.garbage), (member, self._grace_ms))
 
     async def make_current(
         self, tenant: str, collection: Collection, ingested: Ingested, replaces: str, request: RequestKey
@@ -235,7 +219,7 @@ class RedisCatalogue:
         keys = TenantKeys(tenant)
         of = keys.of(collection.name)
         document = ingested.document
-        status, answer = await self._run(
+        status, answer = await self._scripts.run(
             "make_current",
             (
                 of.collection,
@@ -268,22 +252,22 @@ class RedisCatalogue:
 
     async def claim_garbage(self, tenant: str, *, limit: int) -> list[Garbage]:
         keys = TenantKeys(tenant)
-        members = await _reached(
-            self._scripts["claim_garbage"](
-                keys=(keys.pending, keys.garbage), args=(limit, _ms(self._limits.sweep_lease_s), self._grace_ms)
-            )
+        members = await self._scripts.returned(
+            "claim_garbage",
+            (keys.pending, keys.garbage),
+            (limit, _ms(self._limits.sweep_lease_s), self._grace_ms),
         )
         pairs = [member.decode().split("/") for member in members]
         return [Garbage(Scope(tenant, uid), version_id) for uid, version_id in pairs]
 
     async def forget(self, garbage: Garbage) -> None:
         member = f"{garbage.scope.uid}/{garbage.version_id}"
-        await _reached(self._redis.zrem(TenantKeys(garbage.scope.tenant).garbage, member))
+        await reached(self._redis.zrem(TenantKeys(garbage.scope.tenant).garbage, member))
 
     async def tenants(self) -> AsyncIterator[str]:
         cursor: int | None = None
         while cursor != 0:
-            cursor, found = await _reached(self._redis.sscan(TENANTS, cursor or 0, count=100))
+            cursor, found = await reached(self._redis.sscan(TENANTS, cursor or 0, count=100))
             for tenant in found:
                 yield tenant.decode()
 
@@ -293,7 +277,7 @@ class RedisCatalogue:
         keys = TenantKeys(tenant)
         of = keys.of(collection.name)
         lease_ms = _ms(self._limits.ingest_lease_s)
-        status, _ = await self._run(
+        status, _ = await self._scripts.run(
             "begin_version",
             (of.collection, of.versions, keys.pending),
             (collection.uid, document_id, version_id, lease_ms, self._limits.max_documents, int(renews)),
@@ -301,13 +285,6 @@ class RedisCatalogue:
         if status == "FULL":
             raise failures.too_many_documents(self._limits.max_documents)
         self._raise_for(status, collection.name)
-
-    async def _run(
-        self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, otherwise: Any = b""
-    ) -> tuple[str, Any]:
-        """The status that a script returns, and what it says besides."""
-        status, *rest = await _reached(self._scripts[name](keys=keys, args=arguments))
-        return status.decode(), rest[0] if rest else otherwise
 
     def _raise_for(self, status: str, name: str, request: RequestKey | None = None) -> None:
         """Raises the error that a script's status stands for, if it stands for one."""
@@ -321,27 +298,9 @@ class RedisCatalogue:
             raise failures.write_conflict(name)
 
 
-async def _reached(command: Any) -> Any:
-    """What a command returns (redis-py types the same methods for both of its clients, so: Any). Raises
-    UnavailableError where Redis was not reached or cannot serve right now."""
-    try:
-        return await command
-    except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.OutOfMemoryError, OSError) as error:
-        raise UnavailableError(
-            Reason.DEPENDENCY_UNAVAILABLE,
-            "redis cannot be reached right now; try again",
-            metadata={"dependency": "redis"},
-            retry_after_s=1.0,
-        ) from error
-
-
 def _text(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in fields.items()}
 
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _source(name: str) -> str:
-    return resources.files(__package__).joinpath("lua", f"{name}.lua").read_text()
