@@ -18,7 +18,6 @@ class Kind(Enum):
     ALREADY_EXISTS = 6
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
     ABORTED = 10
     UNIMPLEMENTED = 12
     INTERNAL = 13
@@ -134,12 +133,6 @@ class ResourceExhaustedError(ServiceError):
     """A limit was met."""
 
     kind = Kind.RESOURCE_EXHAUSTED
-
-
-class FailedPreconditionError(ServiceError):
-    """The system is not in the state that the request needs; waiting does not help."""
-
-    kind = Kind.FAILED_PRECONDITION
 
 
 class AbortedError(ServiceError):
