@@ -23,6 +23,31 @@ CACHE_CONTROL = "cache-control"
 CONTEXT = "weft-context-bin"
 """The signed context, from the gateway to the inner services and between them."""
 
+RATE_LIMIT = "ratelimit-limit"
+"""On an answer: most calls of the limit that is nearest (draft-ietf-httpapi-ratelimit-headers-07)."""
+
+RATE_REMAINING = "ratelimit-remaining"
+"""On an answer: how many calls are left of it."""
+
+RATE_RESET = "ratelimit-reset"
+"""On an answer: seconds until it counts one call less."""
+
+CACHE = "x-weft-cache"
+"""On an answer of a cacheable method: `hit`, `miss`, `bypass`, or `stale` where the service could not be asked."""
+
+AGE = "age"
+"""On a kept answer: how many seconds ago it was made (RFC 9111)."""
+
+ADMISSION_US = "x-weft-admission-us"
+"""On an answer: microseconds that the gateway took to admit the call."""
+
+DEPENDS = "weft-depends"
+"""From a service to the gateway, in the trailing metadata of a good answer that may be kept: what it was made of, as read
+before the work, such as `collection/guides=17 model/embed=1`. Without it an answer is not kept."""
+
+USED = "weft-used"
+"""From a service to its caller, in trailing metadata: tokens that the call used of what it was lent."""
+
 TRACE_PARENT = "traceparent"
 """W3C Trace Context."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from importlib import import_module, resources
 from types import MappingProxyType
@@ -16,6 +17,9 @@ from weft.policy.v1 import method_policy_pb2 as pb
 
 CONTRACT_MODULES = (
     "weft.gateway.v1.identity_service_pb2",
+    "weft.gateway.v1.key_service_pb2",
+    "weft.gateway.v1.settings_service_pb2",
+    "weft.gateway.v1.usage_service_pb2",
     "weft.rag.v1.answer_service_pb2",
     "weft.rag.v1.collection_service_pb2",
     "weft.rag.v1.document_service_pb2",
@@ -27,6 +31,9 @@ CONTRACT_MODULES = (
 """The generated modules that hold Weft's services; a test compares them with the files under `proto/`."""
 
 
+_GROUP = re.compile(r"[a-z]+")
+
+
 @dataclass(frozen=True)
 class Retry:
     """Exponential backoff as gRPC's service config defines it: the codes are gRPC status code names."""
@@ -36,6 +43,21 @@ class Retry:
     max_backoff_s: float
     backoff_multiplier: float
     codes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one call can use at most, in tokens; `bytes_per_token` is 0 where the service tells tokens itself."""
+
+    input_tokens_per_byte: int
+    input_tokens: int
+    output_tokens: int
+    bytes_per_token: int
+
+    def most_input_tokens(self, request_bytes: int) -> int:
+        """Bounds the input of a call whose request has so many bytes."""
+        counted = -(-request_bytes // self.bytes_per_token) if self.bytes_per_token else 0
+        return self.input_tokens_per_byte * request_bytes + counted + self.input_tokens
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,9 @@ class Method:
     retry: Retry | None
     default_priority: str
     refusal: str
+    limit_group: str
+    cost: Cost | None
+    cacheable: bool
     client_streaming: bool
     server_streaming: bool
 
@@ -122,6 +147,9 @@ def _method(
         retry=_retry(policy.retry) if policy.HasField("retry") else None,
         default_priority=_priority(policy.default_priority),
         refusal=policy.refusal,
+        limit_group=policy.limit_group,
+        cost=_cost(policy.cost) if policy.HasField("cost") else None,
+        cacheable=policy.cacheable,
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,
     )
@@ -137,6 +165,10 @@ def _retry(policy: pb.RetryPolicy) -> Retry:
     )
 
 
+def _cost(cost: pb.Cost) -> Cost:
+    return Cost(cost.input_tokens_per_byte, cost.input_tokens, cost.output_tokens, cost.bytes_per_token)
+
+
 def _priority(priority: pb.Priority.ValueType) -> str:
     name = pb.Priority.Name(priority or pb.PRIORITY_NORMAL)
     return name.removeprefix("PRIORITY_").lower()
@@ -144,13 +176,19 @@ def _priority(priority: pb.Priority.ValueType) -> str:
 
 def _check(method: Method) -> None:
     """Raises ValueError where the policy of `method` contradicts itself or lacks what it needs."""
-    retry = method.retry
+    retry, cost = method.retry, method.cost
     problems = {
         "served_by is missing": not method.served_by,
         "default_timeout and max_timeout must be set, the first not above the second": not (
             0 < method.default_timeout_s <= method.max_timeout_s
         ),
         "a public method takes no scopes": method.public and bool(method.scopes),
+        "limit_group must be lower-case letters, and none on a public method": method.public == bool(method.limit_group)
+        or not (method.public or _GROUP.fullmatch(method.limit_group)),
+        "a cost is of numbers from 0 on, one of them above it": cost is not None
+        and (min(astuple(cost)) < 0 or not any(astuple(cost))),
+        "only unary methods without side effects are cacheable": method.cacheable
+        and not (method.unary and method.idempotent),
         "retry needs an idempotent method": retry is not None and not method.idempotent,
         "retry is out of its documented bounds": retry is not None
         and not (2 <= retry.max_attempts <= 5 and retry.codes and 0 < retry.initial_backoff_s <= retry.max_backoff_s),

@@ -25,7 +25,7 @@ A call's deadline is the caller's, else the method's default, and never later th
 has retries, the Python client makes that many attempts in all after the status codes named; nobody else retries.
 
 Beside the errors named at a method, each can end with TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED,
-SCOPE_MISSING, HEADER_INVALID, MESSAGE_MALFORMED, MESSAGE_TOO_LARGE, DEPENDENCY_UNAVAILABLE, DEADLINE_EXCEEDED,
+SCOPE_MISSING, TENANT_UNKNOWN, HEADER_INVALID, RATE_LIMITED, BUDGET_EXHAUSTED, MESSAGE_MALFORMED, MESSAGE_TOO_LARGE, DEPENDENCY_UNAVAILABLE, DEADLINE_EXCEEDED,
 CANCELLED or INTERNAL.
 """
 _FOREIGN_HEAD = """## Contracts that are not Weft's own

@@ -88,6 +88,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The tenant has as many collections, or the collection as many documents, as it may. Metadata: limit."""
     ERROR_REASON_SERVICE_UNKNOWN: _ErrorReason.ValueType  # 30
     """NOT_FOUND. Health was asked of a service that is not here. Metadata: service."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 31
+    """RESOURCE_EXHAUSTED. More calls than the plan allows; RetryInfo says when the next one is due. Metadata: limit, such as
+    "tenant/minute", "key/hour" or "search/minute".
+    """
+    ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 32
+    """RESOURCE_EXHAUSTED. Nothing is left of a budget; RetryInfo says when to come back: soon where calls under way hold the
+    rest, else when the period ends. Metadata: budget, such as "tenant/day/tokens", reset_time (RFC 3339).
+    """
+    ERROR_REASON_TENANT_UNKNOWN: _ErrorReason.ValueType  # 33
+    """PERMISSION_DENIED. The settings know no plan for the token's tenant. Metadata: tenant."""
+    ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 34
+    """NOT_FOUND. The tenant has no such API key. Metadata: key_id."""
+    ERROR_REASON_PLAN_UNKNOWN: _ErrorReason.ValueType  # 35
+    """INVALID_ARGUMENT. The settings have no such plan. Metadata: plan."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call failed. It is the `reason` of the one google.rpc.ErrorInfo that every failed call carries,
@@ -156,6 +170,20 @@ ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 29
 """RESOURCE_EXHAUSTED. The tenant has as many collections, or the collection as many documents, as it may. Metadata: limit."""
 ERROR_REASON_SERVICE_UNKNOWN: ErrorReason.ValueType  # 30
 """NOT_FOUND. Health was asked of a service that is not here. Metadata: service."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 31
+"""RESOURCE_EXHAUSTED. More calls than the plan allows; RetryInfo says when the next one is due. Metadata: limit, such as
+"tenant/minute", "key/hour" or "search/minute".
+"""
+ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 32
+"""RESOURCE_EXHAUSTED. Nothing is left of a budget; RetryInfo says when to come back: soon where calls under way hold the
+rest, else when the period ends. Metadata: budget, such as "tenant/day/tokens", reset_time (RFC 3339).
+"""
+ERROR_REASON_TENANT_UNKNOWN: ErrorReason.ValueType  # 33
+"""PERMISSION_DENIED. The settings know no plan for the token's tenant. Metadata: tenant."""
+ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 34
+"""NOT_FOUND. The tenant has no such API key. Metadata: key_id."""
+ERROR_REASON_PLAN_UNKNOWN: ErrorReason.ValueType  # 35
+"""INVALID_ARGUMENT. The settings have no such plan. Metadata: plan."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

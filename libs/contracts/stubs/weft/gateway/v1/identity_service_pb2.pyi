@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from weft.policy.v1 import method_policy_pb2 as _method_policy_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -38,7 +39,7 @@ Global___WhoAmIRequest: _TypeAlias = WhoAmIRequest  # noqa: Y015
 
 @_typing.final
 class WhoAmIResponse(_message.Message):
-    """WhoAmIResponse is what the token says."""
+    """WhoAmIResponse is what the token and the plan say."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -46,17 +47,28 @@ class WhoAmIResponse(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    HIGHEST_PRIORITY_FIELD_NUMBER: _builtins.int
+    RATE_LIMITS_FIELD_NUMBER: _builtins.int
     principal: _builtins.str
-    """Who calls: the token's subject."""
+    """Who calls: the token's subject, or the key's id."""
     tenant: _builtins.str
     """Whose data the caller sees."""
+    plan: _builtins.str
+    """The plan of the caller's tenant, or of its key where that has one of its own."""
+    highest_priority: _method_policy_pb2.Priority.ValueType
+    """The highest priority that is granted: a higher wish is cut to it."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the caller may, sorted."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the token ends."""
+        """When the token or key ends. Unset: never by itself."""
+
+    @_builtins.property
+    def rate_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimit]:
+        """How many calls it may make. Empty: as many as it likes."""
 
     def __init__(
         self,
@@ -65,11 +77,40 @@ class WhoAmIResponse(_message.Message):
         tenant: _builtins.str = ...,
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        plan: _builtins.str = ...,
+        highest_priority: _method_policy_pb2.Priority.ValueType = ...,
+        rate_limits: _abc.Iterable[Global___RateLimit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "principal", b"principal", "scopes", b"scopes", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "highest_priority", b"highest_priority", "plan", b"plan", "principal", b"principal", "rate_limits", b"rate_limits", "scopes", b"scopes", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WhoAmIResponse: _TypeAlias = WhoAmIResponse  # noqa: Y015
+
+@_typing.final
+class RateLimit(_message.Message):
+    """RateLimit is a bound on calls. All of a caller's hold together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What it counts and in which time: "tenant/minute", "key/hour", "search/minute"."""
+    limit: _builtins.int
+    """Most calls within any such time."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015

@@ -47,9 +47,9 @@ class IdentityServiceServicer:
     """
 
     def WhoAmI(self, request, context):
-        """WhoAmI returns what the call's token says. Any valid token may ask.
+        """WhoAmI returns what the call's token or key says, and what its plan allows. Any valid one may ask.
 
-        Errors: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED.
+        Errors: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED, TENANT_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,9 +34,9 @@ class IdentityServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IdentityServiceAsyncStub: ...
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.WhoAmIRequest, _identity_service_pb2.WhoAmIResponse]
-    """WhoAmI returns what the call's token says. Any valid token may ask.
+    """WhoAmI returns what the call's token or key says, and what its plan allows. Any valid one may ask.
 
-    Errors: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED.
+    Errors: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED, TENANT_UNKNOWN.
     """
 
 @_typing.type_check_only
@@ -45,9 +45,9 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     WhoAmI: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.WhoAmIRequest, _identity_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
-    """WhoAmI returns what the call's token says. Any valid token may ask.
+    """WhoAmI returns what the call's token or key says, and what its plan allows. Any valid one may ask.
 
-    Errors: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED.
+    Errors: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED, TENANT_UNKNOWN.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,9 +59,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.WhoAmIRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.WhoAmIResponse, _abc.Awaitable[_identity_service_pb2.WhoAmIResponse]]:
-        """WhoAmI returns what the call's token says. Any valid token may ask.
+        """WhoAmI returns what the call's token or key says, and what its plan allows. Any valid one may ask.
 
-        Errors: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED.
+        Errors: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED, TENANT_UNKNOWN.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -36,6 +36,8 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """The model was done, or wrote a stop text."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
     """`max_output_tokens` were written, or the model's window was full."""
+    FINISH_REASON_BUDGET: _FinishReason.ValueType  # 3
+    """What was left of the caller's budget is used up."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """FinishReason is why a continuation ended."""
@@ -46,6 +48,8 @@ FINISH_REASON_STOP: FinishReason.ValueType  # 1
 """The model was done, or wrote a stop text."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """`max_output_tokens` were written, or the model's window was full."""
+FINISH_REASON_BUDGET: FinishReason.ValueType  # 3
+"""What was left of the caller's budget is used up."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -82,12 +86,15 @@ class GenerateResponse(_message.Message):
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    FALLBACK_FOR_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """What the model wrote."""
     finish_reason: Global___FinishReason.ValueType
     """Why it ended."""
     model: _builtins.str
     """The model that wrote it, by its descriptive name ("extractive-v1")."""
+    fallback_for: _builtins.str
+    """The model that was to write it and could not, where `model` stood in for it. Empty: none stood in."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """What it cost."""
@@ -99,10 +106,11 @@ class GenerateResponse(_message.Message):
         finish_reason: Global___FinishReason.ValueType = ...,
         usage: _usage_pb2.Usage | None = ...,
         model: _builtins.str = ...,
+        fallback_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "model", b"model", "text", b"text", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_for", b"fallback_for", "finish_reason", b"finish_reason", "model", b"model", "text", b"text", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -297,19 +305,23 @@ class Done(_message.Message):
 
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    FALLBACK_FOR_FIELD_NUMBER: _builtins.int
     finish_reason: Global___FinishReason.ValueType
     """Why it ended."""
     model: _builtins.str
     """The model that wrote it, by its descriptive name ("extractive-v1")."""
+    fallback_for: _builtins.str
+    """The model that was to write it and could not, where `model` stood in for it. Empty: none stood in."""
     def __init__(
         self,
         *,
         finish_reason: Global___FinishReason.ValueType = ...,
         model: _builtins.str = ...,
+        fallback_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_for", b"fallback_for", "finish_reason", b"finish_reason", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

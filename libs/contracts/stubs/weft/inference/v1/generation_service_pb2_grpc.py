@@ -54,7 +54,7 @@ class GenerationServiceServicer:
     def Generate(self, request, context):
         """Generate returns the whole continuation at once. A cancel or a passed deadline stops the model.
 
-        Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, DEPENDENCY_UNAVAILABLE.
+        Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, OVERLOADED, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,7 +64,7 @@ class GenerationServiceServicer:
         """StreamGenerate returns the continuation as it is made: deltas, then usage, then done; or an error as the last message.
         A cancel or a passed deadline stops the model.
 
-        Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, DEPENDENCY_UNAVAILABLE.
+        Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, OVERLOADED, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,13 +38,13 @@ class GenerationServiceStub:
     Generate: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]
     """Generate returns the whole continuation at once. A cancel or a passed deadline stops the model.
 
-    Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, DEPENDENCY_UNAVAILABLE.
+    Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, OVERLOADED, DEPENDENCY_UNAVAILABLE.
     """
     StreamGenerate: _grpc.UnaryStreamMultiCallable[_generation_service_pb2.StreamGenerateRequest, _generation_service_pb2.StreamGenerateResponse]
     """StreamGenerate returns the continuation as it is made: deltas, then usage, then done; or an error as the last message.
     A cancel or a passed deadline stops the model.
 
-    Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, DEPENDENCY_UNAVAILABLE.
+    Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, OVERLOADED, DEPENDENCY_UNAVAILABLE.
     """
 
 @_typing.type_check_only
@@ -55,13 +55,13 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     Generate: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]  # type: ignore[assignment]
     """Generate returns the whole continuation at once. A cancel or a passed deadline stops the model.
 
-    Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, DEPENDENCY_UNAVAILABLE.
+    Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, OVERLOADED, DEPENDENCY_UNAVAILABLE.
     """
     StreamGenerate: _aio.UnaryStreamMultiCallable[_generation_service_pb2.StreamGenerateRequest, _generation_service_pb2.StreamGenerateResponse]  # type: ignore[assignment]
     """StreamGenerate returns the continuation as it is made: deltas, then usage, then done; or an error as the last message.
     A cancel or a passed deadline stops the model.
 
-    Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, DEPENDENCY_UNAVAILABLE.
+    Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, OVERLOADED, DEPENDENCY_UNAVAILABLE.
     """
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -75,7 +75,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_service_pb2.GenerateResponse, _abc.Awaitable[_generation_service_pb2.GenerateResponse]]:
         """Generate returns the whole continuation at once. A cancel or a passed deadline stops the model.
 
-        Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, DEPENDENCY_UNAVAILABLE.
+        Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, OVERLOADED, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -87,7 +87,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         """StreamGenerate returns the continuation as it is made: deltas, then usage, then done; or an error as the last message.
         A cancel or a passed deadline stops the model.
 
-        Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, DEPENDENCY_UNAVAILABLE.
+        Errors: FIELD_INVALID, MODEL_NOT_FOUND, PROMPT_TOO_LONG, MODEL_UNAVAILABLE, OVERLOADED, DEPENDENCY_UNAVAILABLE.
         """
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,27 +26,29 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"weft/policy/v1/method_policy.proto\x12\x0eweft.policy.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\"\n\rServicePolicy\x12\x11\n\tserved_by\x18\x01 \x01(\t\"\x83\x02\n\x0cMethodPolicy\x12\x0e\n\x06scopes\x18\x01 \x03(\t\x12\x0e\n\x06public\x18\x02 \x01(\x08\x12\x32\n\x0f\x64\x65\x66\x61ult_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x05retry\x18\x05 \x01(\x0b\x32\x1b.weft.policy.v1.RetryPolicy\x12\x32\n\x10\x64\x65\x66\x61ult_priority\x18\x06 \x01(\x0e\x32\x18.weft.policy.v1.Priority\x12\x0f\n\x07refusal\x18\x07 \x01(\t\"\xdb\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x02\x12\x36\n\x0fretryable_codes\x18\x05 \x03(\x0e\x32\x1d.weft.policy.v1.RetryableCode\"C\n\x0f\x46oreignPolicies\x12\x30\n\x08services\x18\x01 \x03(\x0b\x32\x1e.weft.policy.v1.ForeignService\"}\n\x0e\x46oreignService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x06policy\x18\x02 \x01(\x0b\x32\x1d.weft.policy.v1.ServicePolicy\x12.\n\x07methods\x18\x03 \x03(\x0b\x32\x1d.weft.policy.v1.ForeignMethod\"\x93\x01\n\rForeignMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nidempotent\x18\x02 \x01(\x08\x12,\n\x06policy\x18\x03 \x01(\x0b\x32\x1c.weft.policy.v1.MethodPolicy\x12\x18\n\x10\x63lient_streaming\x18\x04 \x01(\x08\x12\x18\n\x10server_streaming\x18\x05 \x01(\x08*\x92\x01\n\rRetryableCode\x12\x1e\n\x1aRETRYABLE_CODE_UNSPECIFIED\x10\x00\x12%\n!RETRYABLE_CODE_RESOURCE_EXHAUSTED\x10\x08\x12\x1a\n\x16RETRYABLE_CODE_ABORTED\x10\n\x12\x1e\n\x1aRETRYABLE_CODE_UNAVAILABLE\x10\x0e*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03:N\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x1c.weft.policy.v1.MethodPolicy:Q\n\x07service\x12\x1f.google.protobuf.ServiceOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x1d.weft.policy.v1.ServicePolicyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"weft/policy/v1/method_policy.proto\x12\x0eweft.policy.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\"\n\rServicePolicy\x12\x11\n\tserved_by\x18\x01 \x01(\t\"\xcf\x02\n\x0cMethodPolicy\x12\x0e\n\x06scopes\x18\x01 \x03(\t\x12\x0e\n\x06public\x18\x02 \x01(\x08\x12\x32\n\x0f\x64\x65\x66\x61ult_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x05retry\x18\x05 \x01(\x0b\x32\x1b.weft.policy.v1.RetryPolicy\x12\x32\n\x10\x64\x65\x66\x61ult_priority\x18\x06 \x01(\x0e\x32\x18.weft.policy.v1.Priority\x12\x0f\n\x07refusal\x18\x07 \x01(\t\x12\x13\n\x0blimit_group\x18\x08 \x01(\t\x12\"\n\x04\x63ost\x18\t \x01(\x0b\x32\x14.weft.policy.v1.Cost\x12\x11\n\tcacheable\x18\n \x01(\x08\"k\n\x04\x43ost\x12\x1d\n\x15input_tokens_per_byte\x18\x01 \x01(\x05\x12\x14\n\x0cinput_tokens\x18\x02 \x01(\x05\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x17\n\x0f\x62ytes_per_token\x18\x04 \x01(\x05\"\xdb\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x02\x12\x36\n\x0fretryable_codes\x18\x05 \x03(\x0e\x32\x1d.weft.policy.v1.RetryableCode\"C\n\x0f\x46oreignPolicies\x12\x30\n\x08services\x18\x01 \x03(\x0b\x32\x1e.weft.policy.v1.ForeignService\"}\n\x0e\x46oreignService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x06policy\x18\x02 \x01(\x0b\x32\x1d.weft.policy.v1.ServicePolicy\x12.\n\x07methods\x18\x03 \x03(\x0b\x32\x1d.weft.policy.v1.ForeignMethod\"\x93\x01\n\rForeignMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nidempotent\x18\x02 \x01(\x08\x12,\n\x06policy\x18\x03 \x01(\x0b\x32\x1c.weft.policy.v1.MethodPolicy\x12\x18\n\x10\x63lient_streaming\x18\x04 \x01(\x08\x12\x18\n\x10server_streaming\x18\x05 \x01(\x08*\x92\x01\n\rRetryableCode\x12\x1e\n\x1aRETRYABLE_CODE_UNSPECIFIED\x10\x00\x12%\n!RETRYABLE_CODE_RESOURCE_EXHAUSTED\x10\x08\x12\x1a\n\x16RETRYABLE_CODE_ABORTED\x10\n\x12\x1e\n\x1aRETRYABLE_CODE_UNAVAILABLE\x10\x0e*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03:N\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x1c.weft.policy.v1.MethodPolicy:Q\n\x07service\x12\x1f.google.protobuf.ServiceOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x1d.weft.policy.v1.ServicePolicyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.policy.v1.method_policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RETRYABLECODE']._serialized_start=987
-  _globals['_RETRYABLECODE']._serialized_end=1133
-  _globals['_PRIORITY']._serialized_start=1135
-  _globals['_PRIORITY']._serialized_end=1229
+  _globals['_RETRYABLECODE']._serialized_start=1172
+  _globals['_RETRYABLECODE']._serialized_end=1318
+  _globals['_PRIORITY']._serialized_start=1320
+  _globals['_PRIORITY']._serialized_end=1414
   _globals['_SERVICEPOLICY']._serialized_start=120
   _globals['_SERVICEPOLICY']._serialized_end=154
   _globals['_METHODPOLICY']._serialized_start=157
-  _globals['_METHODPOLICY']._serialized_end=416
-  _globals['_RETRYPOLICY']._serialized_start=419
-  _globals['_RETRYPOLICY']._serialized_end=638
-  _globals['_FOREIGNPOLICIES']._serialized_start=640
-  _globals['_FOREIGNPOLICIES']._serialized_end=707
-  _globals['_FOREIGNSERVICE']._serialized_start=709
-  _globals['_FOREIGNSERVICE']._serialized_end=834
-  _globals['_FOREIGNMETHOD']._serialized_start=837
-  _globals['_FOREIGNMETHOD']._serialized_end=984
+  _globals['_METHODPOLICY']._serialized_end=492
+  _globals['_COST']._serialized_start=494
+  _globals['_COST']._serialized_end=601
+  _globals['_RETRYPOLICY']._serialized_start=604
+  _globals['_RETRYPOLICY']._serialized_end=823
+  _globals['_FOREIGNPOLICIES']._serialized_start=825
+  _globals['_FOREIGNPOLICIES']._serialized_end=892
+  _globals['_FOREIGNSERVICE']._serialized_start=894
+  _globals['_FOREIGNSERVICE']._serialized_end=1019
+  _globals['_FOREIGNMETHOD']._serialized_start=1022
+  _globals['_FOREIGNMETHOD']._serialized_end=1169
 # @@protoc_insertion_point(module_scope)

@@ -115,12 +115,23 @@ class MethodPolicy(_message.Message):
     RETRY_FIELD_NUMBER: _builtins.int
     DEFAULT_PRIORITY_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    LIMIT_GROUP_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    CACHEABLE_FIELD_NUMBER: _builtins.int
     public: _builtins.bool
     """Answered without a token. Only for what tells nothing about a tenant: health, reflection."""
     default_priority: Global___Priority.ValueType
     """Priority of a call whose caller asked for none."""
     refusal: _builtins.str
     """Not served at all, and why. The answer is PERMISSION_DENIED with reason METHOD_REFUSED and this text. Empty: served."""
+    limit_group: _builtins.str
+    """Which calls a plan's limits count together, beside those of the tenant and of the key: "search", "generate". Lower-case
+    letters. Required unless `public`.
+    """
+    cacheable: _builtins.bool
+    """The same request gives the same answer until something changes that the service names: answers may be kept and given
+    again. Only for unary methods without side effects.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scopes that the caller's token must hold, all of them. Empty: any valid token will do."""
@@ -137,6 +148,12 @@ class MethodPolicy(_message.Message):
     def retry(self) -> Global___RetryPolicy:
         """How the client at the outer hop retries. Unset: never. Only on methods whose idempotency_level says that it is safe."""
 
+    @_builtins.property
+    def cost(self) -> Global___Cost:
+        """What a call can use at most, in tokens: so much is reserved in the tenant's budgets before work starts. Unset: no work
+        that is charged.
+        """
+
     def __init__(
         self,
         *,
@@ -147,14 +164,55 @@ class MethodPolicy(_message.Message):
         retry: Global___RetryPolicy | None = ...,
         default_priority: Global___Priority.ValueType = ...,
         refusal: _builtins.str = ...,
+        limit_group: _builtins.str = ...,
+        cost: Global___Cost | None = ...,
+        cacheable: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["default_timeout", b"default_timeout", "max_timeout", b"max_timeout", "retry", b"retry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "default_timeout", b"default_timeout", "max_timeout", b"max_timeout", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_priority", b"default_priority", "default_timeout", b"default_timeout", "max_timeout", b"max_timeout", "public", b"public", "refusal", b"refusal", "retry", b"retry", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cacheable", b"cacheable", "cost", b"cost", "default_priority", b"default_priority", "default_timeout", b"default_timeout", "limit_group", b"limit_group", "max_timeout", b"max_timeout", "public", b"public", "refusal", b"refusal", "retry", b"retry", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MethodPolicy: _TypeAlias = MethodPolicy  # noqa: Y015
+
+@_typing.final
+class Cost(_message.Message):
+    """Cost bounds the tokens that one call can use, before its request is read. Input is bounded by
+    `input_tokens_per_byte` times the request's bytes plus `input_tokens`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_TOKENS_PER_BYTE_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    BYTES_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    input_tokens_per_byte: _builtins.int
+    """Tokens of input for each byte of the request, at most. No tokenizer makes more than one token of a byte; a method whose
+    service embeds or prompts a text twice says 2.
+    """
+    input_tokens: _builtins.int
+    """Tokens of input at most that do not come of the request: prompts, passages."""
+    output_tokens: _builtins.int
+    """Tokens of output at most, where the caller's `x-weft-max-tokens` says no less."""
+    bytes_per_token: _builtins.int
+    """The service cannot tell tokens, and counts one for each so many bytes of requests and responses. 0: it tells tokens."""
+    def __init__(
+        self,
+        *,
+        input_tokens_per_byte: _builtins.int = ...,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        bytes_per_token: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_token", b"bytes_per_token", "input_tokens", b"input_tokens", "input_tokens_per_byte", b"input_tokens_per_byte", "output_tokens", b"output_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cost: _TypeAlias = Cost  # noqa: Y015
 
 @_typing.final
 class RetryPolicy(_message.Message):

@@ -37,6 +37,10 @@ class _AnswerOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerO
     """The collection does not answer the question; there is no text."""
     ANSWER_OUTCOME_LENGTH: _AnswerOutcome.ValueType  # 3
     """The answer was cut at `max_output_tokens`, or the model's window was full."""
+    ANSWER_OUTCOME_BUDGET: _AnswerOutcome.ValueType  # 4
+    """The answer was cut where the caller's budget ended; it may be empty."""
+    ANSWER_OUTCOME_PASSAGES_ONLY: _AnswerOutcome.ValueType  # 5
+    """No model could write: the passages are all there is."""
 
 class AnswerOutcome(_AnswerOutcome, metaclass=_AnswerOutcomeEnumTypeWrapper):
     """AnswerOutcome is how an answer ended."""
@@ -49,6 +53,10 @@ ANSWER_OUTCOME_NOT_FOUND: AnswerOutcome.ValueType  # 2
 """The collection does not answer the question; there is no text."""
 ANSWER_OUTCOME_LENGTH: AnswerOutcome.ValueType  # 3
 """The answer was cut at `max_output_tokens`, or the model's window was full."""
+ANSWER_OUTCOME_BUDGET: AnswerOutcome.ValueType  # 4
+"""The answer was cut where the caller's budget ended; it may be empty."""
+ANSWER_OUTCOME_PASSAGES_ONLY: AnswerOutcome.ValueType  # 5
+"""No model could write: the passages are all there is."""
 Global___AnswerOutcome: _TypeAlias = AnswerOutcome  # noqa: Y015
 
 @_typing.final
@@ -88,14 +96,17 @@ class AnswerResponse(_message.Message):
     DEGRADATION_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    FALLBACK_FOR_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The answer, with the marker [n] of a citation behind what it supports. Empty when `outcome` is NOT_FOUND."""
+    """The answer, with the marker [n] of a citation behind what it supports. Empty when `outcome` is NOT_FOUND or PASSAGES_ONLY."""
     outcome: Global___AnswerOutcome.ValueType
     """How the answer ended."""
     degradation: _passage_pb2.Degradation.ValueType
     """What the answer had to do without."""
     model: _builtins.str
     """The model that wrote it, by its descriptive name. Empty when none was asked."""
+    fallback_for: _builtins.str
+    """The model that was to write it and could not, where `model` stood in for it. Empty: none stood in."""
     @_builtins.property
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
         """What the markers stand for, in the order in which they first occur."""
@@ -118,10 +129,11 @@ class AnswerResponse(_message.Message):
         degradation: _passage_pb2.Degradation.ValueType = ...,
         model: _builtins.str = ...,
         usage: _usage_pb2.Usage | None = ...,
+        fallback_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["citations", b"citations", "degradation", b"degradation", "model", b"model", "outcome", b"outcome", "passages", b"passages", "text", b"text", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["citations", b"citations", "degradation", b"degradation", "fallback_for", b"fallback_for", "model", b"model", "outcome", b"outcome", "passages", b"passages", "text", b"text", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,19 +369,23 @@ class AnswerDone(_message.Message):
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    FALLBACK_FOR_FIELD_NUMBER: _builtins.int
     outcome: Global___AnswerOutcome.ValueType
     """How the answer ended."""
     model: _builtins.str
     """The model that wrote it, by its descriptive name. Empty when none was asked."""
+    fallback_for: _builtins.str
+    """The model that was to write it and could not, where `model` stood in for it. Empty: none stood in."""
     def __init__(
         self,
         *,
         outcome: Global___AnswerOutcome.ValueType = ...,
         model: _builtins.str = ...,
+        fallback_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_for", b"fallback_for", "model", b"model", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
