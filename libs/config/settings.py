@@ -46,9 +46,13 @@ class ServiceSettings(BaseSettings):
 
     listen: Address = Field(description="where to listen, host:port; port 0 takes any")
     context_key_file: Path = Field(description="file with the key of the signed context (32 bytes in hex)")
+    redis_url: SecretStr = Field(description="the store of what is true, redis://:PASSWORD@HOST:PORT/0")
     grace_s: float = Field(10, ge=0, le=600, description="seconds that calls in flight have to end at a stop")
     drain_s: float = Field(0.2, ge=0, le=60, description="seconds from NOT_SERVING to the stop, for callers to see it")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level of a log line")
+    metrics_listen: OptionalAddress = Field(
+        "", description="where Prometheus reads metrics (HTTP, /metrics), host:port; empty: nowhere"
+    )
     otlp_endpoint: OptionalAddress = Field("", description="OTLP collector (gRPC), host:port; empty: no traces")
 
 

@@ -1,15 +1,150 @@
-"""What admission needs of the world."""
+"""What the gateway's use cases need of the world."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from libs.auth.tokens import Principal
+from libs.plans.plans import Budget, Plans, Prices, RateLimit
 
 
-class TokenVerifier(Protocol):
-    """Tells who a token speaks for."""
+class Identities(Protocol):
+    """Tells who a caller's credential speaks for: a token or an API key."""
 
-    def verify(self, token: str, now_s: float) -> Principal:
-        """Raises UnauthenticatedError TOKEN_MALFORMED, TOKEN_EXPIRED or TOKEN_REFUSED."""
+    async def identify(self, credential: str, now_s: float) -> Principal:
+        """Raises UnauthenticatedError TOKEN_MALFORMED, TOKEN_EXPIRED or TOKEN_REFUSED; UnavailableError
+        (DEPENDENCY_UNAVAILABLE) where that cannot be told now."""
+        ...
+
+
+class PlansInForce(Protocol):
+    """The settings file as it is in force."""
+
+    @property
+    def current(self) -> Plans: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The most that a call can use. None of it: nothing is reserved."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look for a kept answer. `name`: digest of method and request.
+
+    `max_age_s`: how old it may be at most. `stale`: an answer past its time will do, one past its stamps never.
+    `leads`: with a miss the call becomes the one that makes the answer, for `flight_s`; others then WAIT.
+    """
+
+    name: str
+    max_age_s: int
+    stale: bool = False
+    leads: bool = True
+    flight_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one call asks of the ledger. `counts`: it was not counted against the limits before.
+
+    `lease_s`: from now, when the reservation ends by itself.
+    """
+
+    tenant: str
+    key: str
+    call_id: str
+    method: str
+    limit_group: str
+    limits: tuple[RateLimit, ...]
+    budgets: tuple[Budget, ...]
+    worst: Worst | None
+    prices: Prices
+    lease_s: float
+    look: Look | None = None
+    counts: bool = True
+
+
+class Outcome(Enum):
+    """What became of a demand."""
+
+    ADMITTED = "admitted"
+    ANSWERED = "answered"
+    WAIT = "wait"
+    """Another call is making the same answer now."""
+    RATE_LIMITED = "rate limited"
+    BUDGET_EXHAUSTED = "budget exhausted"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The limit of which least is left: how many calls are, and in how many seconds there is one more."""
+
+    limit: int
+    remaining: int
+    reset_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An answer that was kept. `model_stamps` are those that it depends on: whoever gives it compares them."""
+
+    body: bytes
+    age_s: int
+    model_stamps: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the ledger says. `refused_by` names the limit or the budget; `reset_s` is when a budget's period ends.
+
+    `allowance_tokens`: most that the call may use; None: no bound.
+    """
+
+    outcome: Outcome
+    allowance_tokens: int | None = None
+    rate: Rate | None = None
+    refused_by: str = ""
+    retry_after_s: float = 0.0
+    reset_unix_s: float = 0.0
+    answer: KeptAnswer | None = None
+    model_stamps: Mapping[str, str] | None = None
+    """The models' stamps as they are now; with a look only."""
+
+
+class Admissions(Protocol):
+    """The gateway's side of the ledger."""
+
+    async def admit(self, demand: Demand) -> Verdict:
+        """Counts, looks and reserves, all or nothing, in one round trip. Raises UnavailableError
+        (DEPENDENCY_UNAVAILABLE, dependency redis) where the ledger was not reached within its timeout.
+
+        Whoever is cancelled while it waits, or is told UnavailableError, has nothing reserved: what was, is given back.
+        """
+        ...
+
+    def refund(self, tenant: str, call_id: str) -> None:
+        """The call never began: gives back what is reserved for it. Returns at once; is told until it is written."""
+        ...
+
+
+class KeptAnswers(Protocol):
+    """Answers that may be given again. Never raises: a store that is down keeps nothing."""
+
+    async def keep(self, tenant: str, name: str, body: bytes, depends: Mapping[str, str], ttl_s: float) -> None:
+        """Keeps an answer and lets those who wait for it look again."""
+        ...
+
+    async def give_up(self, tenant: str, name: str, call_id: str) -> None:
+        """The call makes no answer: another one may."""
+        ...
+
+    async def wait(self, tenant: str, name: str, within_s: float) -> None:
+        """Returns when the answer may be there, or nobody makes it any more, or `within_s` are over."""
         ...

@@ -15,7 +15,6 @@ class RagSettings(ServiceSettings):
 
     model_config = settings_config("WEFT_RAG_")
 
-    redis_url: SecretStr = Field(description="where the catalogue is, redis://:PASSWORD@HOST:PORT/0")
     qdrant_address: Address = Field(description="Qdrant's gRPC, host:port")
     qdrant_api_key: SecretStr | None = Field(None, description="Qdrant's key, if it asks for one")
     embedding_address: Address = Field(description="the embedding service, host:port")

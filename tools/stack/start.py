@@ -53,7 +53,12 @@ def start_service(name: str) -> Callable[[Stack], RunningPart]:
 def service_settings(name: str, stack: Stack) -> dict[str, str]:
     """What a service is told, by the names of its settings without their prefix."""
     keys = stack.folder("keys")
-    common = {"LISTEN": f"{LOOPBACK}:{stack.ports[name]}", "CONTEXT_KEY_FILE": str(keys / "context.key")}
+    password = (keys / "redis.password").read_text().strip()
+    common = {
+        "LISTEN": f"{LOOPBACK}:{stack.ports[name]}",
+        "CONTEXT_KEY_FILE": str(keys / "context.key"),
+        "REDIS_URL": f"redis://:{password}@{stack.address('redis')}/0",
+    }
     if endpoint := os.environ.get(OTLP_ENDPOINT):
         common["OTLP_ENDPOINT"] = endpoint
     return common | _OWN_SETTINGS[name](stack)
@@ -66,9 +71,7 @@ def _gateway(stack: Stack) -> dict[str, str]:
 
 
 def _rag(stack: Stack) -> dict[str, str]:
-    password = (stack.folder("keys") / "redis.password").read_text().strip()
     return {
-        "REDIS_URL": f"redis://:{password}@{stack.address('redis')}/0",
         "QDRANT_ADDRESS": stack.address("qdrant"),
         "QDRANT_API_KEY": (stack.folder("keys") / "qdrant.key").read_text().strip(),
         "EMBEDDING_ADDRESS": stack.address("embedding"),
