@@ -29,7 +29,7 @@ class CallContext:
 
     `max_output_tokens`: most tokens that the call may write, up to MAX_TOKENS_LIMIT; 0 where the caller set no bound.
     `allowance_tokens`: most tokens that the call may use, read and written together; None: as many as it takes.
-    `path`: "" for the call that the gateway made, "2" for the second call made under that, "2.1" for the first under this.
+    `path`: "" for the call that the gateway made, "2" for the second call made under that, "2.1" for this one's first.
     `may_fall_back`: another model may stand in for the one that was asked for.
     """
 

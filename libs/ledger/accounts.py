@@ -11,7 +11,7 @@ from libs.auth.context import CallContext
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What a model did for a call. `execution_id` is unique within the call and begins with the context's path and "/"."""
+    """What a model did for a call. `execution_id` is unique in the call; it begins with the context's path and "/"."""
 
     execution_id: str
     model: str

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from libs.contracts.policies import methods
 from libs.rpc.call import CallScope, running_scope
 from libs.telemetry import traces
 
@@ -28,7 +29,8 @@ ScopeSource = Callable[[], CallScope | None]
 
 
 def channel(address: str, options: Sequence[tuple[str, Any]] = ()) -> grpc.aio.Channel:
-    """A plain channel to `address` (host:port) whose calls carry the running call's signed context, request id, trace.
+    """A plain channel to `address` (host:port) whose calls carry the running call's request id, trace and signed
+    context, in which each has a share of what the running call may use.
 
     They end no later than its deadline, and are cancelled when it ends. Outside of a call nothing is added.
     A message has at most 64 MiB. No retries.
@@ -49,17 +51,17 @@ class _CarryingChannel(grpc.aio.Channel):
         self._inner = inner
         self._scope_of = scope_of
 
-    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return _Carrying(self._inner.unary_unary(*args, **kwargs), self._scope_of)
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return _Carrying(self._inner.unary_unary(method, *args, **kwargs), method, self._scope_of)
 
-    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return _Carrying(self._inner.unary_stream(*args, **kwargs), self._scope_of)
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return _Carrying(self._inner.unary_stream(method, *args, **kwargs), method, self._scope_of)
 
-    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return _Carrying(self._inner.stream_unary(*args, **kwargs), self._scope_of)
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return _Carrying(self._inner.stream_unary(method, *args, **kwargs), method, self._scope_of)
 
-    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return _Carrying(self._inner.stream_stream(*args, **kwargs), self._scope_of)
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return _Carrying(self._inner.stream_stream(method, *args, **kwargs), method, self._scope_of)
 
     async def close(self, grace: float | None = None) -> None:
         await self._inner.close(grace)
@@ -83,10 +85,12 @@ class _CarryingChannel(grpc.aio.Channel):
 class _Carrying:
     """A multi-callable that adds what the scope carries."""
 
-    __slots__ = ("_inner", "_scope_of")
+    __slots__ = ("_cost", "_inner", "_scope_of")
 
-    def __init__(self, inner: Callable[..., Any], scope_of: ScopeSource) -> None:
+    def __init__(self, inner: Callable[..., Any], path: str, scope_of: ScopeSource) -> None:
+        method = methods().get(path)
         self._inner = inner
+        self._cost = None if method is None else method.cost
         self._scope_of = scope_of
 
     def __call__(
@@ -101,12 +105,14 @@ class _Carrying:
         if scope is None:
             return self._inner(request, timeout=timeout, metadata=metadata, **kwargs)
         remaining_s = max(0.0, scope.deadline_s - time.time())
+        loan = scope.lend(self._cost, request)
         call = self._inner(
             request,
             timeout=remaining_s if timeout is None else min(timeout, remaining_s),
-            metadata=(*(metadata or ()), *scope.onward),
+            metadata=(*(metadata or ()), *loan.headers),
             **kwargs,
         )
-        scope.opened(call, call.cancel)
-        call.add_done_callback(scope.closed)
+        scope.opened(call)
+        if loan.path and self._cost is not None and not self._cost.bytes_per_token:
+            scope.settle_at_end(call, loan)
         return call

@@ -12,21 +12,48 @@ from libs.contracts.policies import Method
 from libs.rpc.call import Metadata
 
 
+class Arrival:
+    """A call as it comes in. `deadline_s` (Unix time) is the caller's, or the method's default where it set none, cut
+    to its maximum. `body` is the request once it is read; None before, and where the caller streams.
+
+    A guard may add `answer_headers`, which go on the answer, good or bad, and `log_fields`.
+    """
+
+    __slots__ = ("answer_headers", "body", "deadline_s", "log_fields", "metadata", "method")
+
+    def __init__(self, method: Method, metadata: Metadata, deadline_s: float) -> None:
+        self.method = method
+        self.metadata = metadata
+        self.deadline_s = deadline_s
+        self.body: bytes | None = None
+        self.answer_headers: list[tuple[str, str]] = []
+        self.log_fields: dict[str, str] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A call that may run: its context, and the same sealed, as it goes on to inner calls."""
+    """A call that may run: its context, and the same sealed. `key` signs the contexts of the calls made under it; None:
+    the sealed one goes on as it is."""
 
     context: CallContext
     sealed: bytes
+    key: bytes | None = None
 
 
 class Guard(Protocol):
-    """Admits a call or raises a ServiceError. Not asked for public methods.
+    """Admits a call or raises a ServiceError. Not asked for public methods."""
 
-    `deadline_s` (Unix time) is the caller's deadline, or the method's default where it set none, cut to its maximum.
-    """
+    async def identify(self, arrival: Arrival) -> Admitted | None:
+        """Before the body is read: who calls. None: `admit` decides."""
+        ...
 
-    async def __call__(self, method: Method, metadata: Metadata, deadline_s: float) -> Admitted: ...
+    async def admit(self, arrival: Arrival) -> Admitted:
+        """With the body, where there is one; only after `identify` returned None."""
+        ...
+
+    def left(self, arrival: Arrival) -> None:
+        """A call that was identified is over, however it ended."""
+        ...
 
 
 class SignedContextGuard:
@@ -35,8 +62,14 @@ class SignedContextGuard:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    async def __call__(self, method: Method, metadata: Metadata, deadline_s: float) -> Admitted:
-        sealed = metadata.get(headers.CONTEXT)
+    async def identify(self, arrival: Arrival) -> Admitted:
+        sealed = arrival.metadata.get(headers.CONTEXT)
         if not isinstance(sealed, bytes):
             raise refused("there is none")
-        return Admitted(unseal(sealed, self._key, time.time()), sealed)
+        return Admitted(unseal(sealed, self._key, time.time()), sealed, self._key)
+
+    async def admit(self, arrival: Arrival) -> Admitted:
+        raise AssertionError("a signed context says all")
+
+    def left(self, arrival: Arrival) -> None:
+        """There is nothing to give back."""

@@ -110,50 +110,57 @@ class _Wrapper:
 
     async def _unary(self, bodies: AsyncIterator[bytes], context: Context) -> bytes:
         async with self._running(context) as call:
-            await call.admit()
-            response = await self._behaviour(await self._request(bodies, context), context)
+            request = await self._admitted(call, bodies, context)
+            response = await self._behaviour(request, context)
             data: bytes = response if self._dump is None else self._dump(response)
-            await call.tell_request_id()
+            await call.end_well()
             return data
         raise AssertionError("a call that failed has been aborted")
 
     async def _stream(self, bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """Writes itself and yields nothing: a deadline that passes while gRPC writes for us would end nothing."""
         async with self._running(context) as call:
-            await call.admit()
             dump = self._dump
-            request = await self._request(bodies, context)
+            request = await self._admitted(call, bodies, context)
             async with aclosing(self._behaviour(request, context)) as responses:
                 async for response in responses:
                     await call.send_headers()
                     await context.write(response if dump is None else dump(response))
-            await call.send_headers()
+            await call.end_stream_well()
         return
         yield b""  # makes this an async generator, which is what tracing interceptors take
 
     def _running(self, context: Context) -> RunningCall:
         return RunningCall(self._gate, self._method.path, self._method, context, relay=self._parse is None)
 
-    async def _request(self, bodies: AsyncIterator[bytes], context: Context) -> Any:
+    async def _admitted(self, call: RunningCall, bodies: AsyncIterator[bytes], context: Context) -> Any:
+        """The request of a call that may be made: who may not call is not read, who calls too much is not parsed."""
+        await call.identify()
         if self._method.client_streaming:
+            await call.admit(None)
             return self._requests(bodies)
         body = await context.read()
         if body is grpc.aio.EOF:
             raise _bodiless(self._method)
+        self._check_size(body)
+        await call.admit(body)
         return self._message(body)
 
     async def _requests(self, bodies: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for body in bodies:
+            self._check_size(body)
             yield self._message(body)
 
     def _message(self, body: bytes) -> Any:
+        return body if self._parse is None else self._parse(body)
+
+    def _check_size(self, body: bytes) -> None:
         if len(body) > self._limit_bytes:
             raise errors.ResourceExhaustedError(
                 Reason.MESSAGE_TOO_LARGE,
                 f"the message has {len(body)} bytes; at most {self._limit_bytes} are taken",
                 metadata={"limit_bytes": str(self._limit_bytes)},
             )
-        return body if self._parse is None else self._parse(body)
 
 
 def policy_of(path: str) -> Method:

@@ -13,8 +13,9 @@ from libs.contracts import headers
 from libs.contracts.policies import Method
 from libs.errors import errors
 from libs.errors.errors import Reason, ServiceError
+from libs.ledger.accounts import Accounts
 from libs.rpc.call import CallScope, Metadata, new_request_id, request_id_of, running_scope
-from libs.rpc.guard import Guard
+from libs.rpc.guard import Admitted, Arrival, Guard
 from libs.rpc.status import grpc_code, to_status
 from libs.telemetry import logs, traces
 
@@ -25,7 +26,7 @@ _OVERLOAD_RETRY_S = 1.0
 
 
 class Gate:
-    """What the calls of one server share: the guard, and how many may run at a time.
+    """What the calls of one server share: the guard, how many may run at a time, and where it is written what they use.
 
     `answers_callers`: no service of Weft's is in front of this one. Calls without a token have a bound of their own, so
     that they cannot take the place of those with one.
@@ -33,17 +34,33 @@ class Gate:
 
     MAX_PUBLIC_CALLS = 200
 
-    def __init__(self, guard: Guard, max_calls: int, *, answers_callers: bool) -> None:
+    def __init__(
+        self, guard: Guard, max_calls: int, *, answers_callers: bool, accounts: Accounts | None = None
+    ) -> None:
         self.guard = guard
         self.answers_callers = answers_callers
+        self.accounts = accounts
         self.max_calls = max_calls
         self.running = 0
         self.running_public = 0
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def close_account(self, scope: CallScope) -> None:
+        """Tells the ledger that a call which the gateway made has ended, once all is known of it."""
+        if self.accounts is not None:
+            task = asyncio.get_running_loop().create_task(_close_account(self.accounts, scope))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def accounts_closed(self) -> None:
+        """Returns when the ledger was told of every call that has ended."""
+        while self._closing:
+            await asyncio.wait(self._closing)
 
 
 class RunningCall:
-    """Context manager around a handler: `admit` first, then `send_headers` before the first message of a stream, or
-    `tell_request_id` before the one response.
+    """Context manager around a handler: `identify`, then `admit` with the request's bytes; `send_headers` before the
+    first message of a stream and `end_stream_well` after the last, or `end_well` before the one response.
 
     Leaving it ends the call: a ServiceError, a passed deadline and any other exception become the call's status; calls
     that were made under it and are still open are cancelled; one line is logged. An error is sent without response
@@ -59,6 +76,8 @@ class RunningCall:
         self._metadata: Metadata = dict(context.invocation_metadata() or ())
         self._request_id = request_id_of(self._metadata) or ""
         self._begin_s = time.perf_counter()
+        self._arrival: Arrival | None = None
+        self._identified = False
         self._scope: CallScope | None = None
         self._deadline_s = 0.0
         self._timeout: asyncio.Timeout | None = None
@@ -67,36 +86,62 @@ class RunningCall:
         self._headers_sent = False
         logs.call_fields.set({"method": path})
 
-    async def admit(self) -> None:
-        """Lets the call begin: sets its deadline and its scope. Raises ServiceError where it may not."""
+    async def identify(self) -> None:
+        """Lets the request be read: knows who calls, and until when. Raises ServiceError where nobody may read it."""
         method = self._method
         assert method is not None
-        now_s = time.time()
-        self._deadline_s = now_s + self._allowed_s(method)
+        self._deadline_s = time.time() + self._allowed_s(method)
         if method.public:
             self._admit_public()
         else:
-            await self._admit_known(method)
+            await self._identify_known(method)
         self._timeout = asyncio.timeout(max(0.0, self._deadline_s - time.time()))
         await self._timeout.__aenter__()
 
-    async def tell_request_id(self) -> None:
-        """Puts the request id on a good unary answer: in its headers where callers are answered, else in its trailers.
+    async def admit(self, body: bytes | None) -> None:
+        """Lets the call begin, whose request is `body` (None: a stream). Raises ServiceError where it may not."""
+        arrival = self._arrival
+        if arrival is not None and self._scope is None:
+            arrival.body = body
+            self._begin(await self._gate.guard.admit(arrival))
 
-        Headers of their own cost a third of a small call; who calls an inner service knows the id already.
+    async def end_well(self) -> None:
+        """Puts the request id, what was used and what the answer depends on, on a good unary answer.
+
+        Callers are answered in headers, which cost a third of a small call; a service that calls knows the id already,
+        and reads the rest in the trailers.
         """
-        trailers = [item for item in self._context.trailing_metadata() or () if item[0] != headers.REQUEST_ID]
         if self._gate.answers_callers:
             await self.send_headers()
         else:
-            trailers.append((headers.REQUEST_ID, self._request_id))
+            await self._set_trailers()
+
+    async def end_stream_well(self) -> None:
+        """The same for a stream, whose headers may be sent already."""
+        await self.send_headers()
+        if not self._gate.answers_callers:
+            await self._set_trailers()
+
+    async def _set_trailers(self) -> None:
+        own = {headers.REQUEST_ID, headers.USED, headers.DEPENDS}
+        trailers = [item for item in self._context.trailing_metadata() or () if item[0] not in own]
+        trailers.append((headers.REQUEST_ID, self._request_id))
+        if self._scope is not None:
+            await self._scope.settled()
+            trailers += self._spent(self._scope)
+            if stamps := self._scope.stamps.header:
+                trailers.append((headers.DEPENDS, stamps))
         self._context.set_trailing_metadata(tuple(trailers))
+
+    def _spent(self, scope: CallScope) -> list[tuple[str, str]]:
+        """What a caller that lent this call a share wants to know."""
+        return [(headers.USED, str(scope.used_tokens))] if scope.lends and scope.context.path else []
 
     async def send_headers(self) -> None:
         """Sends the response headers, once."""
         if not self._headers_sent:
             self._headers_sent = True
-            await self._context.send_initial_metadata(((headers.REQUEST_ID, self._request_id),))
+            await self._context.send_initial_metadata(((headers.REQUEST_ID, self._request_id), *self._answer_headers()))
 
     async def __aenter__(self) -> RunningCall:
         return self
@@ -126,16 +171,38 @@ class RunningCall:
         self._gate.running_public += 1
         self._counted_public = True
 
-    async def _admit_known(self, method: Method) -> None:
+    async def _identify_known(self, method: Method) -> None:
+        gate = self._gate
+        self._arrival = arrival = Arrival(method, self._metadata, self._deadline_s)
+        if gate.answers_callers:
+            self._count()
+        admitted = await gate.guard.identify(arrival)
+        self._identified = True
+        if admitted is not None:
+            self._begin(admitted)
+        if not gate.answers_callers:
+            self._count()  # Only now: a call of the gateway's is told to the ledger, refused or not.
+        if method.refusal:
+            raise errors.PermissionDeniedError(Reason.METHOD_REFUSED, method.refusal, metadata={"method": self._path})
+
+    def _count(self) -> None:
         if self._gate.running >= self._gate.max_calls:
             raise _overloaded("too many calls are under way; try again")
         self._gate.running += 1
         self._counted = True
-        admitted = await self._gate.guard(method, self._metadata, self._deadline_s)
+
+    def _begin(self, admitted: Admitted) -> None:
         context = admitted.context
         self._request_id = context.request_id
         self._deadline_s = min(self._deadline_s, context.deadline_s)
-        self._scope = CallScope(context, admitted.sealed, self._deadline_s, self._trace())
+        self._scope = CallScope(
+            context,
+            admitted.sealed,
+            self._deadline_s,
+            self._trace(),
+            key=admitted.key,
+            accounts=self._gate.accounts,
+        )
         running_scope.set(self._scope)
         fields = {
             "request_id": context.request_id,
@@ -147,8 +214,9 @@ class RunningCall:
             fields["trace_id"] = trace_id
         fields["method"] = self._path
         logs.call_fields.set(fields)
-        if method.refusal:
-            raise errors.PermissionDeniedError(Reason.METHOD_REFUSED, method.refusal, metadata={"method": self._path})
+
+    def _answer_headers(self) -> list[tuple[str, str]]:
+        return self._arrival.answer_headers if self._arrival is not None else []
 
     def _trace(self) -> tuple[tuple[str, str | bytes], ...]:
         if traces.enabled():
@@ -164,13 +232,19 @@ class RunningCall:
             self._gate.running -= 1
         if self._counted_public:
             self._gate.running_public -= 1
+        if self._arrival is not None and self._identified:
+            self._gate.guard.left(self._arrival)
         if self._scope is not None:
             self._scope.close()
+            charged = self._method is not None and self._method.cost is not None
+            if charged and self._scope.lends and not self._scope.context.path:
+                self._gate.close_account(self._scope)
 
     async def _finish(self, error: BaseException | None) -> None:
         if self._scope is None:
             self._request_id = self._request_id or new_request_id()
-            logs.call_fields.set({"request_id": self._request_id, "method": self._path})
+            known = {} if self._arrival is None else self._arrival.log_fields
+            logs.call_fields.set({"request_id": self._request_id, **known, "method": self._path})
         if error is None:
             self._log("OK", None)
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
@@ -202,13 +276,20 @@ class RunningCall:
         ]
         if error.retry_after_s is not None:
             trailing.append((headers.RETRY_PUSHBACK, str(round(error.retry_after_s * 1000))))
+        if self._scope is not None:
+            await self._scope.settled()
+            trailing += self._spent(self._scope)
+        if not self._headers_sent:
+            trailing += self._answer_headers()
         await self._context.abort(code, error.message, tuple(trailing))
 
     async def _relay_status(self, error: grpc.aio.AioRpcError) -> NoReturn:
         self._log(error.code().name, None)
         theirs = [item for item in error.trailing_metadata() or () if item[0] != headers.REQUEST_ID]
         await self._context.abort(
-            error.code(), error.details() or "", (*theirs, (headers.REQUEST_ID, self._request_id))
+            error.code(),
+            error.details() or "",
+            (*theirs, (headers.REQUEST_ID, self._request_id), *self._answer_headers()),
         )
 
     def _log(self, code: str, reason: str | None) -> None:
@@ -219,6 +300,11 @@ class RunningCall:
             logs.info("call", code=code, duration_ms=duration_ms)
         else:
             logs.info("call", code=code, reason=reason, duration_ms=duration_ms)
+
+
+async def _close_account(accounts: Accounts, scope: CallScope) -> None:
+    await scope.settled()
+    await accounts.close(scope.context, scope.unseen)
 
 
 def unknown_method(path: str) -> ServiceError:

@@ -15,7 +15,9 @@ from grpc_health.v1 import health_pb2_grpc
 
 from libs.auth.context import read_context_key
 from libs.config.settings import ServiceSettings
+from libs.ledger.accounts import Accounts
 from libs.rpc.channel import MAX_MESSAGE_BYTES as TRANSPORT_LIMIT_BYTES
+from libs.rpc.executions import recorded
 from libs.rpc.guard import Guard, SignedContextGuard
 from libs.rpc.handlers import Passthrough, Routes
 from libs.rpc.health import Check, Health
@@ -50,7 +52,7 @@ class Component:
     `servicers`: pairs of a generated `add_XServicer_to_server` and its servicer, whose methods are `async def` (async
     generators where they stream). `passthrough`: methods over bytes, by path "/package.Service/Method". `checks`: by a
     service's full name, what it cannot work without; each returns or raises. `reflected`: further services that
-    reflection lists. `guard`: who may call; None is the signed context.
+    reflection lists. `guard`: who may call; None is the signed context. `accounts`: where it is written what calls use.
     """
 
     servicers: Sequence[tuple[Callable[[Any, Any], None], object]] = ()
@@ -58,6 +60,7 @@ class Component:
     passthrough: Mapping[str, Passthrough] = field(default_factory=dict)
     reflected: Iterable[str] = ()
     guard: Guard | None = None
+    accounts: Accounts | None = None
     max_message_bytes: int = 4 << 20
     max_passthrough_bytes: int = TRANSPORT_LIMIT_BYTES
     max_calls: int = 1000
@@ -78,7 +81,7 @@ async def running(component: Component, listen: str, key: bytes, grace_s: float 
     Raises ListenError when the address cannot be had.
     """
     guard = component.guard or SignedContextGuard(key)
-    gate = Gate(guard, component.max_calls, answers_callers=component.guard is not None)
+    gate = Gate(guard, component.max_calls, answers_callers=component.guard is not None, accounts=component.accounts)
     routes = Routes(gate, component.max_message_bytes)
     for add, servicer in component.servicers:
         add(servicer, routes)
@@ -96,6 +99,8 @@ async def running(component: Component, listen: str, key: bytes, grace_s: float 
     finally:
         polling.cancel()
         await server.stop(grace_s)
+        await recorded()
+        await gate.accounts_closed()
         with suppress(asyncio.CancelledError):
             await polling
 

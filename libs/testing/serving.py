@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from libs.auth.context import CallContext, seal
+from libs.ledger.accounts import Accounts, Execution
 from libs.rpc.call import CallScope, new_request_id, running_scope
 from libs.rpc.channel import carrying
 from libs.rpc.server import Component, running
@@ -44,6 +45,8 @@ async def calling(
     timeout_s: float = 30.0,
     request_id: str | None = None,
     max_output_tokens: int = 0,
+    allowance_tokens: int | None = None,
+    may_fall_back: bool = False,
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel whose calls come from the gateway, as it were: each has a fresh signed context of `tenant`."""
 
@@ -57,6 +60,8 @@ async def calling(
             priority,
             deadline_s,
             max_output_tokens,
+            allowance_tokens,
+            may_fall_back=may_fall_back,
         )
         return CallScope(context, seal(context, served.key), deadline_s)
 
@@ -75,14 +80,47 @@ def raw_stream(channel: grpc.aio.Channel, path: str) -> Any:
 
 
 @asynccontextmanager
-async def running_call(tenant: str = "acme", *, timeout_s: float = 30.0, key: bytes = KEY) -> AsyncIterator[CallScope]:
+async def running_call(
+    tenant: str = "acme",
+    *,
+    timeout_s: float = 30.0,
+    key: bytes = KEY,
+    allowance_tokens: int | None = None,
+    accounts: Accounts | None = None,
+) -> AsyncIterator[CallScope]:
     """The code inside runs as under a servicer's method: `current_call()` and `remaining_s()` answer."""
     deadline_s = time.time() + timeout_s
-    context = CallContext(tenant, "alice", new_request_id(), new_request_id(), "normal", deadline_s)
-    scope = CallScope(context, seal(context, key), deadline_s)
+    context = CallContext(
+        tenant,
+        "alice",
+        new_request_id(),
+        new_request_id(),
+        "normal",
+        deadline_s,
+        allowance_tokens=allowance_tokens,
+    )
+    scope = CallScope(context, seal(context, key), deadline_s, key=key, accounts=accounts)
     token = running_scope.set(scope)
     try:
         yield scope
     finally:
         scope.close()
         running_scope.reset(token)
+
+
+class KeptAccounts:
+    """A ledger that only remembers what it was told, in the order in which it was."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.executions: list[tuple[CallContext, Execution]] = []
+        self.closed: list[tuple[CallContext, tuple[str, ...]]] = []
+
+    def begin(self, call: CallContext, execution_id: str) -> None:
+        self.begun.append(execution_id)
+
+    async def record(self, call: CallContext, execution: Execution) -> None:
+        self.executions.append((call, execution))
+
+    async def close(self, call: CallContext, unseen: Sequence[str]) -> None:
+        self.closed.append((call, tuple(unseen)))

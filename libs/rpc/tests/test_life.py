@@ -49,6 +49,7 @@ async def start(folder: Path, **settings: str) -> asyncio.subprocess.Process:
         "PATH": os.environ["PATH"],
         "PYTHONPATH": PYTHONPATH,
         "WEFT_ECHO_LISTEN": "127.0.0.1:0",
+        "WEFT_ECHO_REDIS_URL": "redis://127.0.0.1:1/0",
         "WEFT_ECHO_CONTEXT_KEY_FILE": str(key),
         "WEFT_ECHO_GATE": str(folder / "gate"),
         **settings,
