@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 from typing import Protocol
 
 from libs.auth.tokens import Principal
 from libs.plans.plans import Budget, Plans, Prices, RateLimit
+from services.gateway.domain.usage import Days, Slice, Used
 
 
 class Identities(Protocol):
@@ -147,4 +149,54 @@ class KeptAnswers(Protocol):
 
     async def wait(self, tenant: str, name: str, within_s: float) -> None:
         """Returns when the answer may be there, or nobody makes it any more, or `within_s` are over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetUse:
+    """What calls have used of a budget, and what calls under way may still use."""
+
+    used: int
+    reserved: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetName:
+    """A budget of one period: `scope` is "tenant" or "key/ID", `period` YYYYMMDD or YYYYMM, `unit` tokens or money."""
+
+    scope: str
+    period: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How many records were read, and the first day that was made again; None: there were no records."""
+
+    records: int
+    first_day: date | None
+
+
+class UsageLedger(Protocol):
+    """What the ledger says of usage. All raise UnavailableError (DEPENDENCY_UNAVAILABLE, dependency redis)."""
+
+    async def now_s(self) -> float:
+        """The ledger's time (Unix): the one that calls' days are of."""
+        ...
+
+    def used(self, tenant: str, days: Days) -> AsyncIterator[tuple[date, Mapping[Slice, Used]]]:
+        """The days' sums, in their order. A day without usage may be left out."""
+        ...
+
+    async def tenants(self, *, after: str, limit: int) -> Sequence[str]:
+        """Those who ever had a call admitted, by name: the first `limit` of them after `after`."""
+        ...
+
+    async def budgets(self, tenant: str, names: Sequence[BudgetName]) -> Sequence[BudgetUse]:
+        """Of each budget that is named, in that order."""
+        ...
+
+    async def rebuild(self, tenant: str) -> Rebuilt:
+        """Makes the sums again from the records, while calls go on. Days whose records are not all kept stay as they
+        are. Two at a time, and one that is broken off, do no harm."""
         ...
