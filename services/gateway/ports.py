@@ -41,8 +41,10 @@ class Worst:
 class Look:
     """A look for a kept answer. `name`: digest of method and request.
 
-    `max_age_s`: how old it may be at most. `stale`: an answer past its time will do, one past its stamps never.
-    `leads`: with a miss the call becomes the one that makes the answer, for `flight_s`; others then WAIT.
+    `max_age_s`: most `KeptAnswer.age_s` that will do; -1: none will do. `stale`: an answer past the `ttl_s` that it was
+    kept with will do, one past its stamps never.
+    `leads`: with a miss the call becomes the one that makes the answer, for `flight_s`; others then WAIT. Without, it
+    neither becomes that one nor waits for another.
     """
 
     name: str

@@ -19,18 +19,40 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _TOKEN_COUNT = re.compile(r"[0-9]{1,7}")
 _DIRECTIVE = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}|\"[^\"\\]{0,64}\"))?"
 _CACHE_CONTROL = re.compile(rf"{_DIRECTIVE}(?:[ \t]*,[ \t]*{_DIRECTIVE}){{0,15}}")
-_AGE_DIRECTIVE = re.compile(r"(?:^|,)[ \t]*(max-age|max-stale|min-fresh)(?:=([^,\s]*))?[ \t]*(?=,|$)", re.IGNORECASE)
+_ONE_DIRECTIVE = re.compile(_DIRECTIVE)
+_AGES = frozenset({"max-age", "max-stale", "min-fresh"})
 _AGE = re.compile(r"[0-9]{1,9}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class CacheControl:
+    """What a caller says of kept answers (RFC 9111, section 5.2.1).
+
+    `takes_kept`: an answer that was kept will do. `may_keep`: this call's answer may be kept. `max_age_s`: how old one
+    may be at most; None: it did not say.
+    """
+
+    takes_kept: bool = True
+    may_keep: bool = True
+    max_age_s: int | None = None
+
+
+ANYTHING_KEPT = CacheControl()
+"""Of a caller that says nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wishes:
     """What a caller asks for in the headers of one call. None: it did not say."""
 
-    request_id: str | None
-    priority: str | None
-    max_tokens: int | None
-    cache_control: str | None
+    request_id: str | None = None
+    priority: str | None = None
+    max_tokens: int | None = None
+    cache: CacheControl = ANYTHING_KEPT
+
+
+_NO_WISHES = Wishes()
+_WISHED = frozenset({headers.REQUEST_ID, headers.PRIORITY, headers.MAX_TOKENS, headers.CACHE_CONTROL})
 
 
 def bearer_token(metadata: Metadata) -> str:
@@ -48,6 +70,8 @@ def wishes(metadata: Metadata) -> Wishes:
 
     Raises InvalidArgumentError HEADER_INVALID, which names the header and what would be right.
     """
+    if _WISHED.isdisjoint(metadata):
+        return _NO_WISHES
     request_id = _text(metadata, headers.REQUEST_ID)
     if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
         raise _invalid(headers.REQUEST_ID, "want 1 to 128 printable ASCII characters without spaces")
@@ -72,18 +96,28 @@ def _token_count(text: str | None) -> int | None:
     return count
 
 
-def _cache_control(text: str | None) -> str | None:
-    """`text`, if it is a list of directives (RFC 9111, section 5.2) whose ages are whole seconds."""
+def _cache_control(text: str | None) -> CacheControl:
+    """What a list of directives means; those that mean nothing here are well-formed, at least.
+
+    An age that is asked for twice is the lower one. Who takes nothing older than 0 seconds takes nothing kept.
+    """
     if text is None:
-        return None
+        return ANYTHING_KEPT
     if not _CACHE_CONTROL.fullmatch(text):
         raise _invalid(headers.CACHE_CONTROL, "want directives as in RFC 9111, such as `no-cache` or `max-age=60`")
-    for directive, age in _AGE_DIRECTIVE.findall(text):
-        name = directive.lower()
-        endless = name == "max-stale" and not age
-        if not endless and not _AGE.fullmatch(age):
+    named: set[str] = set()
+    max_age_s: int | None = None
+    for directive in _ONE_DIRECTIVE.findall(text):
+        name, _, argument = directive.partition("=")
+        name = name.lower()
+        named.add(name)
+        endless = name == "max-stale" and not argument
+        if name in _AGES and not endless and not _AGE.fullmatch(argument):
             raise _invalid(headers.CACHE_CONTROL, f"{name} wants whole seconds, such as `{name}=60`")
-    return text
+        if name == "max-age":
+            max_age_s = int(argument) if max_age_s is None else min(max_age_s, int(argument))
+    takes_kept = named.isdisjoint({"no-cache", "no-store"}) and max_age_s != 0
+    return CacheControl(takes_kept, "no-store" not in named, max_age_s)
 
 
 def _invalid(header: str, description: str) -> InvalidArgumentError:
