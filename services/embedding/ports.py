@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from services.embedding.domain.embeddings import Embedding, EmbedModel
@@ -26,4 +27,25 @@ class TokenCounter(Protocol):
 
     async def count(self, texts: Sequence[str], max_tokens: int) -> list[int]:
         """At most `max_tokens` each, markers included. A count may be too high, never too low."""
+        ...
+
+
+class Execution(Protocol):
+    """Work of a model that is under way."""
+
+    @property
+    def allowance_tokens(self) -> int | None:
+        """The most tokens that it may read; None: no bound."""
+        ...
+
+    def used(self, *, input_tokens: int, output_tokens: int) -> None:
+        """All that was used so far; the last word counts."""
+        ...
+
+
+class Executing(Protocol):
+    """Has it written down what models do."""
+
+    def __call__(self, model: str) -> AbstractAsyncContextManager[Execution]:
+        """Work of the model of this name for the running call. On leaving, however, what was used is recorded."""
         ...

@@ -8,6 +8,7 @@ from functools import partial
 
 from libs.config.settings import SettingsError
 from libs.rpc.channel import channel
+from libs.rpc.executions import executing
 from libs.rpc.server import Component
 from services.embedding.adapters.inference import InferenceModels
 from services.embedding.adapters.tokenizer import TokenizerCounter, TokenizerError
@@ -29,6 +30,7 @@ async def embedding(settings: EmbeddingSettings) -> AsyncIterator[Component]:
         embed = EmbedTexts(
             models,
             counter,
+            executing,
             default_model=settings.model,
             batch_tokens=settings.batch_tokens,
             concurrency=settings.concurrency,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from libs.errors.errors import NotFoundError, Reason, UnavailableError
+from libs.errors.errors import NotFoundError, Reason, ResourceExhaustedError, UnavailableError
 
 RETRY_AFTER_S = 1.0
 
@@ -57,4 +57,13 @@ def model_unavailable(model: str, what: str) -> UnavailableError:
     """The error of a call to a model that is there and does not answer."""
     return UnavailableError(
         Reason.MODEL_UNAVAILABLE, f"{model}: {what}; try again", metadata={"model": model}, retry_after_s=RETRY_AFTER_S
+    )
+
+
+def budget_exhausted(needed_tokens: int, allowance_tokens: int) -> ResourceExhaustedError:
+    """The error of a call whose texts have more tokens than it may use. When there is more only the gateway knows."""
+    return ResourceExhaustedError(
+        Reason.BUDGET_EXHAUSTED,
+        f"the texts have {needed_tokens} tokens, and {allowance_tokens} are left of the call's budget; send fewer",
+        metadata={"budget": "call"},
     )

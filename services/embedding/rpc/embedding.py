@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from libs.rpc.call import depends
 from libs.rpc.running import Context
 from services.embedding.app.embed_texts import EmbedTexts
 from services.embedding.domain.embeddings import Embedded, Embedding
@@ -20,7 +21,17 @@ class EmbeddingServicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         """All or nothing."""
-        return response_of(await self._embed(request.texts, request.model))
+        embedded = await self._embed(request.texts, request.model)
+        if stamps := stamps_of(embedded):
+            depends(stamps)
+        return response_of(embedded)
+
+
+def stamps_of(embedded: Embedded) -> dict[str, str]:
+    """What the answer depends on: the model in the version that was asked, as the inference server numbers it; nothing
+    where that is not known."""
+    model = embedded.model
+    return {f"model/{model.name}": model.served_version} if model.served_version else {}
 
 
 def response_of(embedded: Embedded) -> pb.EmbedResponse:

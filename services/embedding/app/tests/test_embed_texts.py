@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
-from libs.errors.errors import InvalidArgumentError, UnavailableError
+from libs.errors.errors import InvalidArgumentError, Reason, ResourceExhaustedError, UnavailableError
+from libs.testing.eventually import eventually
 from services.embedding.app.embed_texts import EmbedTexts
 from services.embedding.domain.embeddings import Embedding, EmbedModel, model_unavailable
 
@@ -58,8 +60,47 @@ class Counter:
         return [min(len(text), max_tokens) for text in texts]
 
 
-def embedder(models: Models, counter: Counter) -> EmbedTexts:
-    return EmbedTexts(models, counter, default_model="embed", batch_tokens=32, concurrency=3)
+@dataclass
+class Work:
+    """One execution, as a ledger sees it."""
+
+    allowance_tokens: int | None
+    told: list[int] = field(default_factory=list)
+    ended: bool = False
+
+    def used(self, *, input_tokens: int, output_tokens: int) -> None:
+        assert not (self.ended or output_tokens)
+        self.told.append(input_tokens)
+
+
+@dataclass
+class Book:
+    """The executions of one call, by the model of each."""
+
+    allowance_tokens: int | None = None
+    executions: list[tuple[str, Work]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def executing(self, model: str) -> AsyncIterator[Work]:
+        work = Work(self.allowance_tokens)
+        self.executions.append((model, work))
+        try:
+            yield work
+        finally:
+            work.ended = True
+
+    @property
+    def only(self) -> Work:
+        """The one that there is, which has ended."""
+        ((model, work),) = self.executions
+        assert (model, work.ended) == ("embed", True)
+        return work
+
+
+def embedder(models: Models, counter: Counter, book: Book | None = None) -> EmbedTexts:
+    """Three batches at a time, of up to 32 tokens."""
+    executing = (book or Book()).executing
+    return EmbedTexts(models, counter, executing, default_model="embed", batch_tokens=32, concurrency=3)
 
 
 async def test_order_is_kept_over_batches() -> None:
@@ -107,3 +148,55 @@ async def test_the_model_of_the_request() -> None:
     await embedder(models, Counter())(["a"], "other")
     await embedder(models, Counter())(["a"])
     assert models.described == ["other", "embed"]
+
+
+async def test_a_request_is_one_execution() -> None:
+    """What it used grows with each batch that comes back, up to what the answer says."""
+    book = Book()
+    embedded = await embedder(Models(), Counter(), book)(["seven c"] * 30)
+    told = book.only.told
+    assert told == sorted(told)
+    assert len(told) > 3
+    assert told[-1] == embedded.input_tokens == 210
+
+
+async def test_a_failure_is_charged_for_what_was_done() -> None:
+    """The batches that came back count, those that did not do not."""
+    book = Book()
+    with pytest.raises(BaseExceptionGroup):
+        await embedder(Models(), Counter(), book)([*["a"] * 12, "bad"])
+    assert book.only.told == [4, 8, 12]
+
+
+async def test_a_cancel_is_charged_for_what_was_done() -> None:
+    """Who leaves pays the batches that came back, and the cancel goes on."""
+    models, book = Models(), Book()
+    task = asyncio.create_task(embedder(models, Counter(), book)([*["a"] * 4, *["slow"] * 40]))
+    await eventually(lambda: book.executions and book.executions[0][1].told)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert book.only.told == [4]
+    assert models.running == 0
+
+
+@pytest.mark.parametrize(("texts", "tokens"), [(["a cat"], 5), (["ж"] * 5, 5), (["abc"] * 20, 60), (["x" * 99], 16)])
+async def test_an_allowance_holds_to_the_token(texts: list[str], tokens: int) -> None:
+    """As many as the texts have are enough, however many their bytes are; one fewer is refused before a model is
+    asked."""
+    models, book = Models(), Book(tokens)
+    assert (await embedder(models, Counter(), book)(texts)).input_tokens >= tokens
+    models, book = Models(), Book(tokens - 1)
+    with pytest.raises(ResourceExhaustedError) as caught:
+        await embedder(models, Counter(), book)(texts)
+    assert (caught.value.reason, caught.value.metadata) == (Reason.BUDGET_EXHAUSTED, {"budget": "call"})
+    assert (models.asked, book.only.told) == ([], [])
+
+
+async def test_what_is_allowed_whatever_its_tokens_is_not_counted() -> None:
+    """A byte is a token at most, and two mark the ends."""
+    models, counter = Models(), Counter()
+    await embedder(models, counter, Book(2 * (3 + 2)))(["abc", "def"])
+    assert counter.asked == 0
+    await embedder(models, counter, Book(2 * (3 + 2) - 1))(["abc", "def"])
+    assert counter.asked == 1

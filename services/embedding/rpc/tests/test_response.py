@@ -1,9 +1,10 @@
 """The message of embeddings."""
 
 from array import array
+from dataclasses import replace
 
 from services.embedding.domain.embeddings import Embedded, Embedding, EmbedModel
-from services.embedding.rpc.embedding import response_of
+from services.embedding.rpc.embedding import response_of, stamps_of
 from weft.common.v1.usage_pb2 import Usage
 from weft.embedding.v1 import embedding_service_pb2 as pb
 
@@ -22,3 +23,10 @@ def test_a_vector_is_the_same_as_number_by_number() -> None:
     response = response_of(Embedded(embeddings, model))
     assert response == expected
     assert response.SerializeToString() == expected.SerializeToString()
+
+
+def test_an_answer_depends_on_the_version_that_was_asked() -> None:
+    """By the model's name and the inference server's number; on nothing where that has none."""
+    model = EmbedModel("embed", "3", "all-MiniLM", "fp32-1", max_tokens=16, batch_texts=4)
+    assert stamps_of(Embedded([], model)) == {"model/embed": "3"}
+    assert stamps_of(Embedded([], replace(model, served_version=""))) == {}
