@@ -23,7 +23,7 @@ from libs.rpc.handlers import Passthrough, Routes
 from libs.rpc.health import Check, Health
 from libs.rpc.reflection import add_reflection
 from libs.rpc.running import Gate
-from libs.telemetry import logs, traces
+from libs.telemetry import logs, metrics, traces
 
 MAX_HEADER_BYTES = 32 << 10
 """All headers of a call together; gRPC itself refuses more."""
@@ -120,6 +120,7 @@ async def serve(
     try:
         key = read_context_key(settings.context_key_file)
         async with (
+            _metrics(settings.metrics_listen),
             build() as component,
             running(component, settings.listen, key, settings.grace_s) as server,
         ):
@@ -141,6 +142,14 @@ async def serve(
         starting.cancel()
         await traces.shutdown()
         logs.flush()
+
+
+@asynccontextmanager
+async def _metrics(listen: str) -> AsyncIterator[None]:
+    with metrics.serve(listen) as address:
+        if address:
+            logs.info("metrics", address=address)
+        yield
 
 
 def _stop_signal() -> asyncio.Event:

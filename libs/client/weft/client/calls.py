@@ -17,13 +17,17 @@ Headers = Sequence[tuple[str, str | bytes]]
 
 
 class ClientChannel(grpc.aio.Channel):
-    """Wraps a channel; generated stubs take it for one. `headers_of` is asked at each call."""
+    """Wraps a channel; generated stubs take it for one. `headers_of` is asked at each call.
+
+    Requests are serialized deterministically: the gateway knows the same question by the same bytes.
+    """
 
     def __init__(self, inner: grpc.aio.Channel, headers_of: Callable[[], Headers]) -> None:
         self._inner = inner
         self._headers_of = headers_of
 
-    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def unary_unary(self, method: str, request_serializer: Any = None, *args: Any, **kwargs: Any) -> Any:
+        args = (_dump, *args)
         return _Callable(self._inner.unary_unary(method, *args, **kwargs), method, self._headers_of, _UnaryCall)
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -124,6 +128,10 @@ class _StreamCall(_Call):
 
     def read(self) -> Any:
         raise NotImplementedError("iterate over the call")
+
+
+def _dump(message: Message) -> bytes:
+    return message.SerializeToString(deterministic=True)
 
 
 def _is_error(message: Message) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 import weft.client
 from libs.auth.context import CallContext
 from libs.contracts import headers
-from libs.contracts.policies import Method, methods
+from libs.contracts.policies import methods
 from libs.errors import errors
 from libs.errors.errors import FieldViolation, Reason
-from libs.rpc.guard import Admitted
+from libs.rpc.guard import Admitted, Arrival
 from libs.rpc.server import Component
 from libs.rpc.status import stream_error
 from libs.testing.serving import serving
@@ -45,9 +46,16 @@ class Server:
         self.requests: list[Any] = []
         self.failures: list[Exception] = []
 
-    async def guard(self, method: Method, metadata: Any, deadline_s: float) -> Admitted:
-        self.metadata.append(dict(metadata))
-        return Admitted(CallContext("acme", "a", "c", str(metadata[headers.REQUEST_ID]), "normal", deadline_s), b"")
+    async def identify(self, arrival: Arrival) -> Admitted:
+        self.metadata.append(dict(arrival.metadata))
+        request_id = str(arrival.metadata[headers.REQUEST_ID])
+        return Admitted(CallContext("acme", "a", "c", request_id, "normal", arrival.deadline_s), b"")
+
+    async def admit(self, arrival: Arrival) -> Admitted:
+        raise AssertionError("identify admits")
+
+    def left(self, arrival: Arrival) -> None:
+        """Nothing is kept of it."""
 
     async def answer(self, request: Any, context: Any, response: Any) -> Any:
         self.requests.append(request)
@@ -104,7 +112,7 @@ def component(server: Server, answering: Answers | None = None) -> Component:
         (collection_service_pb2_grpc.add_CollectionServiceServicer_to_server, Collections(server)),  # type: ignore[abstract]
         (answer_service_pb2_grpc.add_AnswerServiceServicer_to_server, answering or Answers(server)),  # type: ignore[abstract]
     ]
-    return Component(servicers, guard=server.guard)
+    return Component(servicers, guard=server)
 
 
 @asynccontextmanager
@@ -163,6 +171,36 @@ async def test_the_contracts_retries_are_made() -> None:
         server.failures = list(failures)
         with pytest.raises(weft.client.CallError, match="UNAVAILABLE OVERLOADED: 2"):
             await client.search.Search(QUERY)
+
+
+async def test_the_servers_word_on_when_is_kept() -> None:
+    """An attempt after a failure that says when to come back is not made before."""
+    server = Server()
+    times_s: list[float] = []
+    search_once = server.answer
+
+    async def answer(request: Any, context: Any, response: Any) -> Any:
+        times_s.append(time.monotonic())
+        return await search_once(request, context, response)
+
+    server.answer = answer  # type: ignore[method-assign]
+    server.failures = [errors.UnavailableError(Reason.OVERLOADED, "later", retry_after_s=0.7)]
+    async with connected(server) as client:
+        await client.search.Search(QUERY)
+    first_s, second_s = times_s
+    assert second_s - first_s >= 0.69
+
+
+async def test_retries_have_a_budget() -> None:
+    """When most calls fail, a connection makes no more attempts than calls: retries are no storm."""
+    server = Server()
+    calls = 80
+    server.failures = [errors.UnavailableError(Reason.OVERLOADED, "no", retry_after_s=0.001) for _ in range(3 * calls)]
+    async with connected(server) as client:
+        for _ in range(calls):
+            with pytest.raises(weft.client.CallError):
+                await client.search.Search(QUERY)
+    assert calls < len(server.requests) < 2 * calls
 
 
 async def test_what_is_not_safe_is_not_retried() -> None:
