@@ -34,13 +34,12 @@ class LocatedError(Exception):
 class Located:
     """A value, and where it stands: `place` is "plans.yaml:12" (the line of its key), `path` "plans.gold.limits".
 
-    `value`: text of a scalar, None for an empty one; a mapping; a tuple of a list. `quoted`: of text in quotes.
+    `value`: text of a scalar, None for an empty one that is not in quotes; a mapping; a tuple of a list.
     """
 
     place: str
     path: str
     value: str | Mapping[str, Located] | tuple[Located, ...] | None
-    quoted: bool = False
 
     def problem(self, what: str) -> str:
         """A line that says what is wrong here."""
@@ -127,8 +126,7 @@ class _Parser:
             value = tuple(self._items(path, depth))
         else:
             value = self._mapping(path, depth)
-        quoted = isinstance(event, yaml.ScalarEvent) and not event.implicit[0]
-        located = Located(place, path, value, quoted)
+        located = Located(place, path, value)
         if event.anchor is not None:
             self._anchors[event.anchor] = located
             self._sizes[event.anchor] = self._count - before, _height(located)

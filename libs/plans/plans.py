@@ -79,7 +79,7 @@ class Plans:
     version: str
     plans: Mapping[str, Plan]
     tenants: Mapping[str, Plan]
-    """Of the tenants that are named: their plan, with what the file says of the tenant itself in place of the plan's."""
+    """Of the tenants that are named: their plan, with what the file says of the tenant itself before the plan's."""
     default_plan: Plan | None
     """Of tenants that are not named; None: they are refused."""
     prices: Prices

@@ -69,11 +69,9 @@ def test_values_are_text_with_their_places() -> None:
     ]
 
 
-def test_quoted_text_is_told_from_plain() -> None:
-    """`"1"` is text where a number is wanted, and `""` is text, not nothing."""
-    root = parse(b"[1, \"1\", '']", "lab.yaml")
-    assert isinstance(root.value, tuple)
-    assert [(item.value, item.quoted) for item in root.value] == [("1", False), ("1", True), ("", True)]
+def test_quoted_text_is_never_nothing() -> None:
+    """`~` is nothing, `"~"` is text."""
+    assert plain(parse(b"[~, '~', '']", "lab.yaml")) == [None, "~", ""]
 
 
 @pytest.mark.parametrize("content", [b"", b"# a comment\n", b"---\n", b"~\n"])
