@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from libs.ledger.accounts import Execution
 from libs.rpc.call import CallScope, running
+from libs.telemetry import logs
 
 _recording: set[asyncio.Task[None]] = set()
 """Keeps a record that is being written when its call is gone already."""
@@ -63,6 +64,13 @@ async def recorded() -> None:
 
 
 async def _record(scope: CallScope, execution: RunningExecution) -> None:
+    logs.info(
+        "execution",
+        execution_id=execution.execution_id,
+        model=execution.model,
+        input_tokens=execution.input_tokens,
+        output_tokens=execution.output_tokens,
+    )
     if scope.accounts is None:
         return
     told = Execution(execution.execution_id, execution.model, execution.input_tokens, execution.output_tokens)
