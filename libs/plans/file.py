@@ -74,7 +74,7 @@ def read(path: FilePath, name: str | None = None) -> PlansText:
         located = parse(content, name)
     except LocatedError as error:
         raise PlansError([error.problem]) from None
-    if located.value is None:
+    if not isinstance(located.value, Mapping):
         raise PlansError([located.problem(_NO_PLANS)])
     reading = Reading()
     reading.read(located, file_schema())

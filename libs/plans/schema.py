@@ -89,15 +89,20 @@ def file_schema() -> Group:
         "budgets": _budgets(),
         "highest_priority": _choice(*PRIORITIES),
         "fallback": Leaf(_boolean, "must be true or false"),
-        "open_calls": Leaf(_whole(MAX_OPEN_CALLS), f"must be a whole number from 1 to {MAX_OPEN_CALLS:,}; write 100"),
+        "open_calls": Leaf(
+            _whole(MAX_OPEN_CALLS), f"must be a whole number from 1 to {MAX_OPEN_CALLS:,}; write e.g. `{{name}}: 100`"
+        ),
     }
     name = Leaf(_matching(_NAME), "must be the name of a plan")
     price = Leaf(
-        _money(MAX_PRICE), f"must be money for a million tokens, 0 to {MAX_PRICE:,}, three decimals at most; write 0.25"
+        _money(MAX_PRICE),
+        f"must be money for a million tokens, 0 to {MAX_PRICE:,}, three decimals at most; write e.g. `{{name}}: 0.25`",
     )
     return Group(
         {
-            "currency": Leaf(_matching(_CURRENCY), "must be three capital letters of ISO 4217; write USD"),
+            "currency": Leaf(
+                _matching(_CURRENCY), "must be three capital letters of ISO 4217; write e.g. `{name}: USD`"
+            ),
             "prices": Named(Group({"input": price, "output": price}), "model", _MODEL, 1000),
             "plans": Named(Group(plan), "plan", _NAME, 1000),
             "default_plan": name,
@@ -152,7 +157,7 @@ class Reading:
     def read(self, located: Located, schema: Schema, path: Path = ()) -> None:
         """Reads the value at `path` and all below it."""
         if located.value is None:
-            self._problem(located, f"is empty; {'write `none`, or ' if _ends(schema) else ''}take it away", path)
+            self._problem(located, f"is empty; {_instead_of_nothing(schema)}take it away", path)
         elif _ends(schema) and located.value == NONE:
             self.said[path] = Said(NONE, None, located.place)
         elif isinstance(schema, Leaf):
@@ -224,6 +229,12 @@ def _ends(schema: Schema) -> bool:
 
 def _or_none(schema: Schema) -> str:
     return " or `none`" if _ends(schema) else ""
+
+
+def _instead_of_nothing(schema: Schema) -> str:
+    if _ends(schema):
+        return f"write `{NONE}`, or "
+    return "" if isinstance(schema, Leaf) else "write `{}`, or "
 
 
 def _example(schema: Group | Named) -> str:
