@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from collections.abc import Collection as Container
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from services.rag.domain.documents import Collection, Document, Engine, Hit, IngestOutcome, MediaType, Passage
@@ -31,11 +32,15 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Embedded:
-    """One unit vector a text, in order, what made them, and what it cost."""
+    """One unit vector a text, in order, what made them, and what it cost.
+
+    `is_stamped`: it is told which version of the model made them, so that an answer made of them may be kept.
+    """
 
     vectors: Sequence[Sequence[float]]
     engine: Engine
     input_tokens: int
+    is_stamped: bool
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,24 @@ class CurrentVersions:
     versions: Mapping[str, str]
 
 
+class Finish(Enum):
+    """Why a generation ended: the model was done; it was cut at its most tokens or the model's window; nothing is left
+    of what the call may use."""
+
+    WHOLE = "whole"
+    LENGTH = "length"
+    BUDGET = "budget"
+
+
 @dataclass(frozen=True)
 class GenerationEnd:
-    """How a generation ended: whether it was cut (at its most tokens, or the model's window), and the model's
-    descriptive name."""
+    """How a generation ended. `model` is the descriptive name of the one that wrote; `fallback_for` that of the one in
+    whose place it did, empty where it was itself asked. `is_stamped`: as of Embedded."""
 
-    cut: bool
+    finish: Finish
     model: str
+    fallback_for: str
+    is_stamped: bool
 
 
 @dataclass(frozen=True)
@@ -131,7 +147,7 @@ class Embedder(Protocol):
     """Turns texts into vectors."""
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """All or nothing. Raises UnavailableError, DeadlineExceededError."""
+        """All or nothing. Raises UnavailableError, DeadlineExceededError, ResourceExhaustedError (BUDGET_EXHAUSTED)."""
         ...
 
 
@@ -141,7 +157,8 @@ class TextGenerator(Protocol):
     def stream(self, turns: Sequence[Turn], *, model: str, max_output_tokens: int) -> AsyncGenerator[Generated, None]:
         """The continuation of a conversation as it is written. Closing the iterator stops the model.
 
-        Raises NotFoundError (MODEL_NOT_FOUND), InvalidArgumentError (PROMPT_TOO_LONG), UnavailableError.
+        Raises NotFoundError (MODEL_NOT_FOUND), InvalidArgumentError (PROMPT_TOO_LONG), UnavailableError,
+        DeadlineExceededError, ResourceExhaustedError (OVERLOADED, BUDGET_EXHAUSTED).
         """
         ...
 

@@ -7,7 +7,7 @@ import time
 import uuid
 import warnings
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 from pydantic import SecretStr
@@ -172,8 +172,7 @@ async def _sweep_again_and_again(sweep: Sweep, every_s: float) -> None:
 
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait([task])
 
 
 def _new_id() -> str:

@@ -1,4 +1,5 @@
-"""The catalogue in Redis: what is true of collections and documents. Every write is one script."""
+"""The catalogue in Redis: what is true of collections and documents. Every write is one script, which also writes the
+stamp of the collection that it changes."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ class RedisCatalogue:
         await reached(self._redis.sadd(TENANTS, tenant))
         status, answer = await self._scripts.run(
             "create_collection",
-            (keys.names, keys.of(name).collection, keys.generation, keys.request(request.request_id)),
+            (keys.names, keys.of(name).collection, keys.generation, keys.stamps, keys.request(request.request_id)),
             (
                 name,
                 self._new_id(),
@@ -77,13 +78,17 @@ class RedisCatalogue:
         return load_collection(name, orjson.loads(answer), 0)
 
     async def collection(self, tenant: str, name: str) -> Collection:
-        keys = TenantKeys(tenant).of(name)
+        keys = TenantKeys(tenant)
+        of = keys.of(name)
         async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.hgetall(keys.collection)
-            pipeline.hlen(keys.versions)
-            fields, count = await reached(pipeline.execute())
+            pipeline.hgetall(of.collection)
+            pipeline.hlen(of.versions)
+            pipeline.hget(keys.stamps, keys.stamp(name))
+            fields, count, stamp = await reached(pipeline.execute())
         if not fields:
             raise failures.no_collection(name)
+        if stamp != fields[b"generation"]:
+            await self._scripts.run("stamp_collection", (of.collection, keys.stamps), (name,))
         return load_collection(name, _text(fields), count)
 
     async def collections(self, tenant: str, *, after: str, limit: int) -> list[Collection]:
@@ -123,6 +128,7 @@ class RedisCatalogue:
                 of.documents,
                 of.versions,
                 keys.garbage,
+                keys.stamps,
                 keys.request(request.request_id),
             ),
             (name, self._grace_ms, request.fingerprint),
@@ -162,9 +168,10 @@ class RedisCatalogue:
                 of.versions,
                 keys.garbage,
                 keys.generation,
+                keys.stamps,
                 keys.request(request.request_id),
             ),
-            (document_id, self._grace_ms, request.fingerprint),
+            (name, document_id, self._grace_ms, request.fingerprint),
         )
         if status == "NO_DOCUMENT":
             raise failures.no_document(name, document_id)
@@ -229,9 +236,11 @@ class RedisCatalogue:
                 keys.pending,
                 keys.garbage,
                 keys.generation,
+                keys.stamps,
                 keys.request(request.request_id),
             ),
             (
+                collection.name,
                 collection.uid,
                 document.document_id,
                 document.version_id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from libs.store.stamps import tenant_stamps
+
 TENANTS = "weft:rag:tenants"
 """Every tenant that ever had a collection. Outside of the tenants' own keys, and only ever added to."""
 
@@ -30,6 +32,12 @@ class TenantKeys:
         self.generation = f"{self._prefix}:generation"
         self.pending = f"{self._prefix}:pending"
         self.garbage = f"{self._prefix}:garbage"
+        self.stamps = tenant_stamps(tenant)
+
+    @staticmethod
+    def stamp(collection: str) -> str:
+        """The field of `stamps` that has the generation of the collection with this name. The scripts know it too."""
+        return f"collection/{collection}"
 
     def of(self, collection: str) -> CollectionKeys:
         """The keys of the collection with this name."""

@@ -8,6 +8,7 @@ import grpc
 
 from libs.errors.errors import NotFoundError, Reason, ResourceExhaustedError, ServiceError, UnavailableError
 from libs.rpc.status import RETRY_AFTER_S, to_service_error
+from services.rag.adapters.stamped import is_stamped
 from services.rag.domain.documents import Engine
 from services.rag.ports import Embedded
 from weft.embedding.v1 import embedding_service_pb2 as pb
@@ -26,17 +27,19 @@ class EmbeddingServiceEmbedder:
     async def embed(self, texts: Sequence[str]) -> Embedded:
         request = pb.EmbedRequest(texts=[text[:_MAX_TEXT_CHARS] for text in texts])
         try:
-            response = await self._stub.Embed(request)
+            call = self._stub.Embed(request)
+            response = await call
         except grpc.aio.AioRpcError as error:
             raise _failure(to_service_error(error, "embedding")) from error
         engine = Engine(response.model, response.model_version)
         vectors = [embedding.values for embedding in response.embeddings]
-        return Embedded(vectors, engine, response.usage.input_tokens)
+        return Embedded(vectors, engine, response.usage.input_tokens, await is_stamped(call))
 
 
 def _failure(error: ServiceError) -> ServiceError:
-    """A model that is missing there and a service that is full are, for who asks rag, embedding being away."""
-    if not isinstance(error, NotFoundError | ResourceExhaustedError):
+    """A model that is missing there and a service that is full are, for who asks rag, embedding being away. A budget
+    that is used up is the caller's own."""
+    if not isinstance(error, NotFoundError | ResourceExhaustedError) or error.reason is Reason.BUDGET_EXHAUSTED:
         return error
     return UnavailableError(
         Reason.DEPENDENCY_UNAVAILABLE,

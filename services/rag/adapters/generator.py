@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import grpc
 
 from libs.errors.errors import Reason, ServiceError
 from libs.rpc.status import to_service_error
+from services.rag.adapters.stamped import is_stamped
 from services.rag.domain.prompt import Role, Turn
-from services.rag.ports import Generated, GenerationEnd
+from services.rag.ports import Finish, Generated, GenerationEnd
 from weft.common.v1 import chat_message_pb2
 from weft.inference.v1 import generation_service_pb2 as pb
 from weft.inference.v1 import generation_service_pb2_grpc as pb_grpc
@@ -18,6 +19,10 @@ _ROLES = {
     Role.SYSTEM: chat_message_pb2.CHAT_ROLE_SYSTEM,
     Role.USER: chat_message_pb2.CHAT_ROLE_USER,
     Role.ASSISTANT: chat_message_pb2.CHAT_ROLE_ASSISTANT,
+}
+_CUTS: Mapping[int, Finish] = {
+    pb.FINISH_REASON_LENGTH: Finish.LENGTH,
+    pb.FINISH_REASON_BUDGET: Finish.BUDGET,
 }
 
 
@@ -33,6 +38,7 @@ class InferenceServiceGenerator:
         messages = [chat_message_pb2.ChatMessage(role=_ROLES[turn.role], content=turn.content) for turn in turns]
         prompt = pb.Prompt(messages=messages, model=model, max_output_tokens=max_output_tokens)
         call = self._stub.StreamGenerate(pb.StreamGenerateRequest(prompt=prompt))
+        done: pb.Done | None = None
         try:
             async for response in call:
                 event = response.WhichOneof("event")
@@ -42,12 +48,18 @@ class InferenceServiceGenerator:
                     usage = response.usage
                     yield Generated(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
                 elif event == "done":
-                    cut = response.done.finish_reason == pb.FINISH_REASON_LENGTH
-                    yield Generated(end=GenerationEnd(cut=cut, model=response.done.model))
-                    return
-            # The service ends a stream that failed with an `error` and a status: reading on raises the latter.
-            raise ServiceError(Reason.INTERNAL, "the inference service ended a stream without saying how")
+                    done = response.done
+            # What comes after the last message is read too: the status of a stream that failed, and of one that did
+            # not what it used and which model it depends on.
+            if done is None:
+                raise ServiceError(Reason.INTERNAL, "the inference service ended a stream without saying how")
+            yield Generated(end=_end(done, await is_stamped(call)))
         except grpc.aio.AioRpcError as error:
             raise to_service_error(error, "inference") from error
         finally:
             call.cancel()
+
+
+def _end(done: pb.Done, stamped: bool) -> GenerationEnd:
+    finish = _CUTS.get(done.finish_reason, Finish.WHOLE)
+    return GenerationEnd(finish, done.model, done.fallback_for, stamped)

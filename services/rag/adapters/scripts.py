@@ -21,6 +21,7 @@ _SCRIPTS = (
     "make_current",
     "keep_answer",
     "claim_garbage",
+    "stamp_collection",
 )
 
 

@@ -7,14 +7,17 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
+from libs.errors.errors import ServiceError
+from services.rag.app.degraded import MODEL, degraded
 from services.rag.app.search_passages import Found, SearchPassages
+from services.rag.domain import failures
 from services.rag.domain.answer_text import AnswerReader
 from services.rag.domain.citations import AnswerPiece
 from services.rag.domain.documents import Hit, Passage
 from services.rag.domain.evidence import Thresholds, coverage, is_answerable, weigh
 from services.rag.domain.prompt import Prompt, Role, Turn, build_prompt
 from services.rag.domain.ranking import fuse
-from services.rag.ports import GenerationEnd, Terms, TextGenerator, Tokenizer
+from services.rag.ports import Finish, Generated, GenerationEnd, Terms, TextGenerator, Tokenizer
 
 _EVIDENCE_DEPTH = 5
 """So many of the best passages tell whether a question can be answered, however many are to be shown."""
@@ -38,6 +41,8 @@ class Outcome(Enum):
     ANSWERED = "answered"
     NOT_FOUND = "not found"
     LENGTH = "length"
+    BUDGET = "budget"
+    PASSAGES_ONLY = "passages only"
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,19 @@ class Used:
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended; last of all events of an answer that did not fail. `model` is empty where none was asked."""
+    """How it ended; last of all events of an answer that did not fail.
+
+    `model` is empty where none wrote; `fallback_for` where it was itself asked. `generation`: the collection's, where
+    the answer may be kept as long as that and the models' versions are what they were; None: it must not be kept.
+    """
 
     outcome: Outcome
-    model: str
+    model: str = ""
+    fallback_for: str = ""
+    generation: int | None = None
 
+
+_OUTCOMES = {Finish.WHOLE: Outcome.ANSWERED, Finish.LENGTH: Outcome.LENGTH, Finish.BUDGET: Outcome.BUDGET}
 
 AnswerEvent = Shown | Delta | Cited | Used | Ended
 
@@ -116,18 +129,22 @@ class AnswerQuestion:
         found = await self._found(tenant, question)
         embedded_tokens = sum(each.input_tokens for each in found)
         lexical_only = found[0].lexical_only
+        generation = found[0].generation if found[0].may_be_kept else None
         hits = self._answering(question, found)
         if not hits:
             yield Shown((), lexical_only)
             yield Used(embedded_tokens, 0)
-            yield Ended(Outcome.NOT_FOUND, "")
+            yield Ended(Outcome.NOT_FOUND, generation=generation)
             return
         prompt = self._prompt(question, hits)
         shown = hits[: prompt.shown]
         yield Shown(tuple(shown), lexical_only)
-        async with aclosing(self._written(prompt, question, shown, embedded_tokens)) as events:
+        written = _Written(shown, embedded_tokens)
+        async with aclosing(self._writing(prompt, question, written)) as events:
             async for event in events:
                 yield event
+        yield Used(written.input_tokens, written.output_tokens)
+        yield written.ended(generation)
 
     async def _found(self, tenant: str, question: Question) -> list[Found]:
         """For the question, and where there was talk before, for the question in its context."""
@@ -173,36 +190,68 @@ class AnswerQuestion:
             window_tokens=self._limits.window_tokens - question.max_output_tokens,
         )
 
-    async def _written(
-        self, prompt: Prompt, question: Question, shown: Sequence[Hit], embedded_tokens: int
+    async def _writing(
+        self, prompt: Prompt, question: Question, written: _Written
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """What the model writes, as events, the usage before the end whatever that is."""
-        reader = AnswerReader(len(shown))
-        marker = _Places(shown)
-        input_tokens, output_tokens = embedded_tokens, 0
-        end: GenerationEnd | None = None
+        """What the model writes, as events. Where no model can write, none.
+
+        A failure after text has come is raised, after what the answer cost.
+        """
         stream = self._generator.stream(
             prompt.turns, model=question.model, max_output_tokens=question.max_output_tokens
         )
         try:
             async with aclosing(stream) as events:
                 async for event in events:
-                    input_tokens += event.input_tokens
-                    output_tokens += event.output_tokens
-                    end = event.end or end
-                    for piece in reader.feed(event.text):
-                        for answer in marker.events(piece):
-                            yield answer
-        except Exception:
-            yield Used(input_tokens, output_tokens)
+                    for answer in written.add(event):
+                        yield answer
+        except Exception as error:
+            if isinstance(error, ServiceError) and failures.is_for_now(error) and not written.has_text:
+                degraded(MODEL, error.reason.value)
+                return
+            yield Used(written.input_tokens, written.output_tokens)
             raise
-        for piece in reader.finish():
-            for answer in marker.events(piece):
-                yield answer
-        yield Used(input_tokens, output_tokens)
-        assert end is not None
-        cut = Outcome.LENGTH if end.cut else Outcome.ANSWERED
-        yield Ended(Outcome.NOT_FOUND if reader.is_not_found else cut, end.model)
+        for answer in written.finish():
+            yield answer
+
+
+class _Written:
+    """What the model has written so far, what that cost, and how it ended."""
+
+    def __init__(self, shown: Sequence[Hit], input_tokens: int) -> None:
+        self.input_tokens = input_tokens
+        self.output_tokens = 0
+        self.has_text = False
+        self._end: GenerationEnd | None = None
+        self._reader = AnswerReader(len(shown))
+        self._places = _Places(shown)
+
+    def add(self, event: Generated) -> Iterator[AnswerEvent]:
+        """What is certain by now of the answer."""
+        self.input_tokens += event.input_tokens
+        self.output_tokens += event.output_tokens
+        self._end = event.end or self._end
+        self.has_text = self.has_text or bool(event.text)
+        for piece in self._reader.feed(event.text):
+            yield from self._places.events(piece)
+
+    def finish(self) -> Iterator[AnswerEvent]:
+        """The rest of it, after the generation's end."""
+        assert self._end is not None
+        for piece in self._reader.finish():
+            yield from self._places.events(piece)
+
+    def ended(self, generation: int | None) -> Ended:
+        """How the answer ended, from what was found in this generation; None: it is not to be kept anyway."""
+        end = self._end
+        if end is None:
+            return Ended(Outcome.PASSAGES_ONLY)
+        outcome = _OUTCOMES[end.finish]
+        if outcome is not Outcome.BUDGET and self._reader.is_not_found:
+            outcome = Outcome.NOT_FOUND
+        if outcome is Outcome.BUDGET or end.fallback_for or not end.is_stamped:
+            generation = None
+        return Ended(outcome, end.model, end.fallback_for, generation)
 
 
 class _Places:

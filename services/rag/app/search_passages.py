@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from libs.errors.errors import UnavailableError
+from services.rag.app.degraded import VECTORS, degraded
 from services.rag.domain.documents import Collection, Engine, Hit
 from services.rag.domain.ranking import by_score
 from services.rag.ports import Catalogue, CurrentVersions, Embedded, Embedder, PassageIndex, Query, Scope
@@ -21,12 +22,17 @@ _SPARE = 10
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found, best first. `generation`: the collection's when the search began."""
+    """What a search found, best first. `generation`: the collection's when the search began.
+
+    `may_be_kept`: the same search finds the same, while the collection's generation and the version of the embedding
+    model are what they are, and both are told.
+    """
 
     hits: tuple[Hit, ...]
     generation: int
     input_tokens: int
     lexical_only: bool
+    may_be_kept: bool
 
 
 class SearchPassages:
@@ -54,20 +60,24 @@ class SearchPassages:
         known = await self._catalogue.collection(tenant, collection)
         embedded = await self._embed(queries)
         engine = known.engine if embedded is None else embedded.engine
+        may_be_kept = embedded is not None and embedded.is_stamped
         found = []
         for number, text in enumerate(queries):
             vector = None if embedded is None else embedded.vectors[number]
             hits = await self._current_hits(tenant, known, engine, Query(text, vector), top_k) if engine else []
             cost = embedded.input_tokens if embedded is not None and number == 0 else 0
-            found.append(Found(tuple(hits), known.generation, cost, embedded is None))
+            found.append(Found(tuple(hits), known.generation, cost, embedded is None, may_be_kept))
         return found
 
     async def _embed(self, queries: Sequence[str]) -> Embedded | None:
         try:
             async with asyncio.timeout(self._embedding_timeout_s):
                 return await self._embedder.embed(queries)
-        except (UnavailableError, TimeoutError):
-            return None
+        except UnavailableError as error:
+            degraded(VECTORS, error.reason.value)
+        except TimeoutError:
+            degraded(VECTORS, "it took too long")
+        return None
 
     async def _current_hits(
         self, tenant: str, collection: Collection, engine: Engine, query: Query, top_k: int

@@ -9,8 +9,15 @@ from libs.errors.errors import (
     NotFoundError,
     Reason,
     ResourceExhaustedError,
+    ServiceError,
+    UnavailableError,
     invalid_field,
 )
+
+
+def is_for_now(error: ServiceError) -> bool:
+    """Whether what was asked is only away or full: it is there, and may serve again soon."""
+    return isinstance(error, UnavailableError) or error.reason is Reason.OVERLOADED
 
 
 def no_collection(name: str) -> NotFoundError:

@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 
-from libs.rpc.call import current_call
+from libs.rpc.call import current_call, depends
 from libs.rpc.status import stream_error
-from services.rag.app.answer_question import AnswerEvent, AnswerQuestion, Cited, Delta, Ended, Shown, Used
-from services.rag.rpc.convert import ANSWER_OUTCOMES, question_of, to_citation, to_degradation, to_passage
+from services.rag.app.answer_question import AnswerEvent, AnswerQuestion, Cited, Delta, Ended, Outcome, Shown, Used
+from services.rag.rpc.convert import ANSWER_OUTCOMES, question_of, stamps_of, to_citation, to_degradation, to_passage
 from weft.common.v1 import usage_pb2
 from weft.rag.v1 import answer_service_pb2 as pb
 from weft.rag.v1 import answer_service_pb2_grpc as pb_grpc
@@ -34,6 +34,8 @@ class AnswerServicer(pb_grpc.AnswerServiceServicer):
                     continue
                 if isinstance(event, Cited):
                     cited.add(event.number)
+                if isinstance(event, Ended) and event.generation is not None and not _is_cut_for_caller(event):
+                    depends(stamps_of(request.question.collection, event.generation))
                 _add(response, event)
         return response
 
@@ -53,6 +55,11 @@ class AnswerServicer(pb_grpc.AnswerServiceServicer):
             raise
 
 
+def _is_cut_for_caller(ended: Ended) -> bool:
+    """Whether the answer may be shorter than the request asks for, because the call has a bound of its own."""
+    return ended.outcome is Outcome.LENGTH and current_call().max_output_tokens > 0
+
+
 def _message(event: AnswerEvent) -> pb.StreamAnswerResponse:
     match event:
         case Shown(hits, lexical_only):
@@ -65,8 +72,9 @@ def _message(event: AnswerEvent) -> pb.StreamAnswerResponse:
         case Used(input_tokens, output_tokens):
             usage = usage_pb2.Usage(input_tokens=input_tokens, output_tokens=output_tokens)
             return pb.StreamAnswerResponse(usage=usage)
-        case Ended(outcome, model):
-            return pb.StreamAnswerResponse(done=pb.AnswerDone(outcome=ANSWER_OUTCOMES[outcome], model=model))
+        case Ended(outcome, model, fallback_for):
+            done = pb.AnswerDone(outcome=ANSWER_OUTCOMES[outcome], model=model, fallback_for=fallback_for)
+            return pb.StreamAnswerResponse(done=done)
 
 
 def _add(response: pb.AnswerResponse, event: AnswerEvent) -> None:
@@ -82,6 +90,7 @@ def _add(response: pb.AnswerResponse, event: AnswerEvent) -> None:
         case Used(input_tokens, output_tokens):
             response.usage.input_tokens = input_tokens
             response.usage.output_tokens = output_tokens
-        case Ended(outcome, model):
+        case Ended(outcome, model, fallback_for):
             response.outcome = ANSWER_OUTCOMES[outcome]
             response.model = model
+            response.fallback_for = fallback_for

@@ -39,6 +39,8 @@ ANSWER_OUTCOMES = {
     Outcome.ANSWERED: answer_service_pb2.ANSWER_OUTCOME_ANSWERED,
     Outcome.NOT_FOUND: answer_service_pb2.ANSWER_OUTCOME_NOT_FOUND,
     Outcome.LENGTH: answer_service_pb2.ANSWER_OUTCOME_LENGTH,
+    Outcome.BUDGET: answer_service_pb2.ANSWER_OUTCOME_BUDGET,
+    Outcome.PASSAGES_ONLY: answer_service_pb2.ANSWER_OUTCOME_PASSAGES_ONLY,
 }
 
 
@@ -148,6 +150,11 @@ def to_citation(cited: Cited) -> answer_service_pb2.Citation:
 def to_degradation(lexical_only: bool) -> passage_pb2.Degradation.ValueType:
     """As the contract has it."""
     return passage_pb2.DEGRADATION_LEXICAL_ONLY if lexical_only else passage_pb2.DEGRADATION_UNSPECIFIED
+
+
+def stamps_of(collection: str, generation: int) -> dict[str, str]:
+    """What an answer from a collection depends on besides models, whose services say that themselves."""
+    return {f"collection/{collection}": str(generation)}
 
 
 def _time(seconds: float) -> Timestamp:

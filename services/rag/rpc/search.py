@@ -6,9 +6,9 @@ from typing import Any
 
 import grpc
 
-from libs.rpc.call import current_call
+from libs.rpc.call import current_call, depends
 from services.rag.app.search_passages import SearchPassages
-from services.rag.rpc.convert import DEFAULT_TOP_K, to_degradation, to_passage
+from services.rag.rpc.convert import DEFAULT_TOP_K, stamps_of, to_degradation, to_passage
 from weft.common.v1 import usage_pb2
 from weft.rag.v1 import search_service_pb2 as pb
 from weft.rag.v1 import search_service_pb2_grpc as pb_grpc
@@ -26,6 +26,8 @@ class SearchServicer(pb_grpc.SearchServiceServicer):
         found = await self._search(
             current_call().tenant, request.collection, request.query, request.top_k or DEFAULT_TOP_K
         )
+        if found.may_be_kept:
+            depends(stamps_of(request.collection, found.generation))
         return pb.SearchResponse(
             passages=map(to_passage, found.hits),
             degradation=to_degradation(found.lexical_only),

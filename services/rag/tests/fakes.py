@@ -19,6 +19,7 @@ from services.rag.domain.prompt import Turn
 from services.rag.ports import (
     CurrentVersions,
     Embedded,
+    Finish,
     Garbage,
     Generated,
     GenerationEnd,
@@ -70,6 +71,7 @@ class FakeEmbedder:
     def __init__(self) -> None:
         self.engine = ENGINE
         self.failure: ServiceError | None = None
+        self.is_stamped = True
         self.calls: list[list[str]] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
@@ -79,7 +81,8 @@ class FakeEmbedder:
         await self.go_on.wait()
         if self.failure is not None:
             raise self.failure
-        return Embedded([vector_of(text) for text in texts], self.engine, sum(len(text.split()) for text in texts))
+        vectors = [vector_of(text) for text in texts]
+        return Embedded(vectors, self.engine, sum(len(text.split()) for text in texts), self.is_stamped)
 
 
 class FakeGenerator:
@@ -89,7 +92,7 @@ class FakeGenerator:
         self.pieces = list(pieces)
         self.failure = failure
         self.hangs = hangs
-        self.cut = False
+        self.end = GenerationEnd(Finish.WHOLE, "fake-v1", "", True)
         self.turns: list[Sequence[Turn]] = []
         self.stopped = False
 
@@ -105,7 +108,7 @@ class FakeGenerator:
             yield Generated(input_tokens=10, output_tokens=len(self.pieces))
             if self.failure is not None:
                 raise self.failure
-            yield Generated(end=GenerationEnd(cut=self.cut, model="fake-v1"))
+            yield Generated(end=self.end)
         finally:
             self.stopped = True
 

@@ -8,6 +8,7 @@ import uuid
 from redis.asyncio import Redis
 
 from libs.errors.errors import Reason, ServiceError
+from libs.store.stamps import tenant_stamps
 from services.rag.adapters.catalogue_keys import TenantKeys
 from services.rag.domain.documents import Collection, Document, Engine, IngestOutcome, MediaType
 from services.rag.ports import Catalogue, Garbage, Ingested, RequestKey, Scope
@@ -95,6 +96,59 @@ async def test_a_collection_deleted_meanwhile_does_not_end_a_list(redis: Redis, 
     await redis.zadd(TenantKeys(tenant).names, {"b": 0})
     found = await catalogue.collections(tenant, after="", limit=3)
     assert [collection.name for collection in found] == ["a", "c", "d"]
+
+
+async def test_stamps_follow_generations(redis: Redis, tenant: str) -> None:
+    """Whatever changes a collection's generation has changed its stamp; where there is no collection there is none."""
+    catalogue = redis_catalogue(redis).make()
+    stamps = tenant_stamps(tenant)
+
+    async def stamp_is_right() -> bool:
+        generation = (await catalogue.collection(tenant, "c")).generation
+        return await redis.hgetall(stamps) == {b"collection/c": str(generation).encode()}
+
+    collection = await catalogue.create_collection(tenant, "c", "", NO_ID)
+    seen = [await redis.hget(stamps, "collection/c")]
+    first = await put(catalogue, tenant, collection, "d")
+    seen.append(await redis.hget(stamps, "collection/c"))
+    await put(catalogue, tenant, collection, "d", replaces=first.version_id)
+    seen.append(await redis.hget(stamps, "collection/c"))
+    await catalogue.delete_document(tenant, "c", "d", NO_ID)
+    seen.append(await redis.hget(stamps, "collection/c"))
+    assert len({*seen, None}) == 5
+    assert await stamp_is_right()
+    await catalogue.delete_collection(tenant, "c", NO_ID)
+    assert await redis.hgetall(stamps) == {}
+    await catalogue.create_collection(tenant, "c", "", NO_ID)
+    assert await redis.hget(stamps, "collection/c") not in seen
+    assert await stamp_is_right()
+
+
+async def test_a_refused_write_changes_no_stamp(redis: Redis, tenant: str) -> None:
+    """Nor does one that is answered again."""
+    catalogue = redis_catalogue(redis).make(max_collections=1)
+    create = request_key()
+    collection = await catalogue.create_collection(tenant, "c", "", create)
+    await put(catalogue, tenant, collection, "d")
+    before = await redis.hgetall(tenant_stamps(tenant))
+    await catalogue.create_collection(tenant, "c", "", create)
+    assert await reason_of(catalogue.create_collection(tenant, "c2", "", NO_ID)) is Reason.QUOTA_EXCEEDED
+    assert await reason_of(put(catalogue, tenant, collection, "d", replaces="other")) is Reason.WRITE_CONFLICT
+    assert await reason_of(catalogue.delete_document(tenant, "c", "no", NO_ID)) is Reason.DOCUMENT_NOT_FOUND
+    assert await reason_of(catalogue.delete_collection(tenant, "c2", NO_ID)) is Reason.COLLECTION_NOT_FOUND
+    assert await redis.hgetall(tenant_stamps(tenant)) == before
+
+
+async def test_a_collection_that_has_no_stamp_gets_one_when_it_is_read(redis: Redis, tenant: str) -> None:
+    """It is older than stamps are, or they were lost, or are false."""
+    catalogue = redis_catalogue(redis).make()
+    generation = (await catalogue.create_collection(tenant, "c", "", NO_ID)).generation
+    await redis.delete(tenant_stamps(tenant))
+    for _ in range(2):
+        await catalogue.collection(tenant, "c")
+        assert await redis.hgetall(tenant_stamps(tenant)) == {b"collection/c": str(generation).encode()}
+        await redis.hset(tenant_stamps(tenant), "collection/c", "0")
+    assert await reason_of(catalogue.collection(tenant, "none")) is Reason.COLLECTION_NOT_FOUND
 
 
 async def test_a_version_becomes_current_in_one_step(catalogue_case: CatalogueUnderTest, tenant: str) -> None:

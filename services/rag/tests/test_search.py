@@ -30,7 +30,7 @@ async def test_finds_the_best_first() -> None:
     found = await world.search(TENANT, COLLECTION, "animal of the oceans", 5)
     assert [hit.passage.document_id for hit in found.hits] == ["whale", "eagle"]
     generation = (await world.catalogue.collection(TENANT, COLLECTION)).generation
-    assert found == Found(found.hits, generation, 4, lexical_only=False)
+    assert found == Found(found.hits, generation, 4, lexical_only=False, may_be_kept=True)
 
 
 async def test_deleted_and_replaced_documents_are_not_found_though_their_passages_are_there() -> None:

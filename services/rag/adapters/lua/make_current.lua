@@ -1,5 +1,6 @@
-local collection, ids, documents, versions, pending, garbage, generation, request = unpack(KEYS)
-local uid, document_id, version, replaces, record, model, model_version, answer, limit, grace_ms, fingerprint = unpack(ARGV)
+local collection, ids, documents, versions, pending, garbage, generation, stamps, request = unpack(KEYS)
+local name, uid, document_id, version, replaces, record, model, model_version = unpack(ARGV)
+local answer, limit, grace_ms, fingerprint = unpack(ARGV, 9)
 
 local before = earlier(request, fingerprint)
 if before then return before end
@@ -16,6 +17,8 @@ redis.call('ZREM', pending, member)
 redis.call('HSET', versions, document_id, version)
 redis.call('HSET', documents, document_id, record)
 redis.call('ZADD', ids, 0, document_id)
-redis.call('HSET', collection, 'generation', redis.call('INCR', generation), 'model', model, 'model_version', model_version)
+local number = redis.call('INCR', generation)
+redis.call('HSET', collection, 'generation', number, 'model', model, 'model_version', model_version)
+redis.call('HSET', stamps, 'collection/' .. name, number)
 if current ~= '' then redis.call('ZADD', garbage, now + grace_ms, uid .. '/' .. current) end
 return answered(request, fingerprint, answer)
