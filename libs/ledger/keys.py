@@ -18,6 +18,10 @@ class LedgerKeys:
         """Sorted set: ids of the calls that have a reservation, by when their lease ends (Unix milliseconds)."""
         self.records = f"{self.prefix}:records"
         """Stream: one entry an execution, as it was charged."""
+        self.periods = f"{self.prefix}:periods"
+        """Sorted set: the keys of sums (without the prefix), by when they are taken away (Unix seconds)."""
+        self.current_prices = f"{self.prefix}:prices"
+        """The version of the prices by which calls are admitted now."""
         self.generation = f"{self.prefix}:generation"
         """Which generation of the usage sums is read and written; a rebuild makes the next one. Missing: 0."""
 
@@ -31,11 +35,11 @@ class LedgerKeys:
         return f"{self.prefix}:budget:{period}"
 
     def call(self, call_id: str) -> str:
-        """Hash: a call's reservation and what was recorded under it."""
+        """Hash: a call's reservation and what was recorded under it; its fields are told in `lua/account.lua`."""
         return f"{self.prefix}:call:{call_id}"
 
     def prices(self, version: str) -> str:
-        """Hash: a model's prices at the time of a version of the settings."""
+        """Hash: prices of a version of the settings: "INPUT:OUTPUT" (nanos a token) by model, "*" for all others."""
         return f"{self.prefix}:prices:{version}"
 
     def usage(self, generation: int, day: str) -> str:

@@ -1,0 +1,3 @@
+local flight = KEYS[1]
+
+if redis.call('GET', flight) == ARGV[1] then redis.call('DEL', flight) end
