@@ -10,6 +10,7 @@ from typing import Protocol
 
 from libs.auth.tokens import Principal
 from libs.plans.plans import Budget, Plans, Prices, RateLimit
+from services.gateway.domain.api_keys import ApiKey, KeyText
 from services.gateway.domain.usage import Days, Slice, Used
 
 
@@ -129,7 +130,8 @@ class Admissions(Protocol):
         """Counts, looks and reserves, all or nothing, in one round trip. Raises UnavailableError
         (DEPENDENCY_UNAVAILABLE, dependency redis) where the ledger was not reached within its timeout.
 
-        Whoever is cancelled while it waits, or is told UnavailableError, has nothing reserved: what was, is given back.
+        Whoever is cancelled while it waits, or is told UnavailableError, has nothing reserved and makes no answer that
+        others wait for: what was reserved is given back.
         """
         ...
 
@@ -201,4 +203,44 @@ class UsageLedger(Protocol):
     async def rebuild(self, tenant: str) -> Rebuilt:
         """Makes the sums again from the records, while calls go on. Days whose records are not all kept stay as they
         are. Two at a time, and one that is broken off, do no harm."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """Which request makes an API key: its id, and a digest of who asks for what (64 characters). Empty: without id."""
+
+    request_id: str = ""
+    fingerprint: str = ""
+
+
+class KeyRecords(Protocol):
+    """API keys as callers present them."""
+
+    async def find(self, tenant: str, key_id: str) -> tuple[ApiKey, bytes] | None:
+        """A key with the digest of its text, ended or not; None where there is none. Raises UnavailableError."""
+        ...
+
+    def note_use(self, key: ApiKey, now_s: float) -> None:
+        """The key was used now (Unix time). Returns at once, and never raises."""
+        ...
+
+
+class ApiKeys(KeyRecords, Protocol):
+    """The API keys of all tenants, those that have ended too for 30 days. Each raises UnavailableError."""
+
+    async def create(self, key: ApiKey, text: KeyText, nonce: bytes, request: KeyRequest) -> bytes:
+        """Stores a key that was made from `nonce`, and returns that; or, where the same request made a key before, what
+        that one was made from, and stores nothing.
+
+        Raises InvalidArgumentError REQUEST_ID_REUSED, ResourceExhaustedError QUOTA_EXCEEDED.
+        """
+        ...
+
+    async def keys(self, tenant: str, *, after: str, limit: int, now_s: float) -> list[ApiKey]:
+        """At most `limit` keys by their id, from after `after` on."""
+        ...
+
+    async def revoke(self, tenant: str, key_id: str, now_s: float) -> ApiKey:
+        """Ends a key; one that has ended by that stays as it is. Raises NotFoundError KEY_NOT_FOUND."""
         ...
