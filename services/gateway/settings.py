@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import NoDecode
 
+from libs.auth.key_sources import check_url
 from libs.config.settings import Address, ServiceSettings, settings_config
 
 PREFIX = "WEFT_GATEWAY_"
@@ -21,12 +25,57 @@ class Upstreams(BaseModel):
     inference: Address = Field(description="address of the inference service, host:port")
 
 
+class IssuerSettings(BaseModel):
+    """One issuer of tokens. Its keys are in `jwks_file`, at `jwks_url`, or where its discovery document says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str = Field(min_length=1, max_length=1000)
+    audience: str = Field(min_length=1, max_length=1000)
+    jwks_file: Path | None = None
+    jwks_url: str = ""
+    tenant_claim: str = Field("tenant", min_length=1, max_length=200)
+    tenants: frozenset[str] | None = None
+
+    @model_validator(mode="after")
+    def _keys_are_somewhere(self) -> IssuerSettings:
+        if self.jwks_file is not None and self.jwks_url:
+            raise ValueError("its keys are in jwks_file or at jwks_url, not both")
+        if self.jwks_file is None:
+            check_url(self.jwks_url or self.issuer)
+        return self
+
+
+def _issuers(value: object) -> object:
+    """From the JSON of the environment. Raises ValueError with the place of the first mistake."""
+    try:
+        entries = json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"is not JSON ({error})") from None
+    if not isinstance(entries, list | tuple) or not entries:
+        raise ValueError("must be a JSON list of at least one issuer")
+    found = [_issuer(number, entry) for number, entry in enumerate(entries, start=1)]
+    if len({issuer.issuer for issuer in found}) < len(found):
+        raise ValueError("has an issuer twice")
+    return tuple(found)
+
+
+def _issuer(number: int, entry: object) -> IssuerSettings:
+    try:
+        return IssuerSettings.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "it"
+        what = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"issuer {number}, {place}: {what[:1].lower()}{what[1:]}") from None
+
+
 class GatewaySettings(ServiceSettings):
     """`WEFT_GATEWAY_...`."""
 
     model_config = settings_config(PREFIX)
 
     upstreams: Upstreams = Field(description="addresses of the services behind the gateway")
-    jwks_file: Path = Field(description="JSON Web Key Set (RFC 7517) with the public keys that tokens are signed for")
-    issuer: str = Field("weft-local", min_length=1, description="the `iss` that tokens must have")
-    audience: str = Field("weft", min_length=1, description="the `aud` that tokens must have")
+    issuers: Annotated[tuple[IssuerSettings, ...], NoDecode, BeforeValidator(_issuers)] = Field(
+        description="whose tokens are believed: a JSON list of issuers, as docs/identity.md has it"
+    )

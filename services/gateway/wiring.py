@@ -5,23 +5,31 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import grpc
 
 from libs.auth.context import read_context_key
 from libs.auth.jwks import JwksError
-from libs.auth.tokens import TokenVerifier
+from libs.auth.key_sources import FileKeys, KeySource
+from libs.auth.verifier import Issuer, TokenVerifier
 from libs.config.settings import SettingsError
 from libs.contracts.open_inference import open_inference_pb2
 from libs.contracts.policies import Method, methods
 from libs.rpc.channel import channel
 from libs.rpc.health import Check, serves
 from libs.rpc.server import Component
+from libs.store.redis import connect
+from libs.store.together import Together
+from services.gateway.adapters.api_keys import RedisApiKeys
+from services.gateway.adapters.identities import CallerIdentities, KeyCallers
+from services.gateway.adapters.key_sources import published_keys
 from services.gateway.app.admit import Admit
+from services.gateway.ports import KeyRecords
 from services.gateway.rpc.forward import forward
 from services.gateway.rpc.guard import AdmissionGuard
 from services.gateway.rpc.identity import IdentityServicer
-from services.gateway.settings import PREFIX, GatewaySettings
+from services.gateway.settings import PREFIX, GatewaySettings, IssuerSettings
 from weft.gateway.v1 import identity_service_pb2_grpc
 
 OWN = "gateway"
@@ -33,12 +41,14 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Component]:
     """The gateway, with its channels open. Raises SettingsError where it has no keys, or a contract has no upstream."""
     open_inference_pb2()  # so that reflection can describe it
     forwarded = forwarded_methods(methods(), settings.upstreams.model_dump())
-    admit = Admit(_verifier(settings), _new_id)
     async with AsyncExitStack() as stack:
         channels = {
             name: await stack.enter_async_context(channel(address))
             for name, address in settings.upstreams.model_dump().items()
         }
+        together = Together(await stack.enter_async_context(connect(settings.redis_url.get_secret_value())))
+        keys = RedisApiKeys(together)
+        admit = Admit(await stack.enter_async_context(identities(settings.issuers, keys)), _new_id)
         yield Component(
             servicers=[(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityServicer())],
             passthrough={method.path: forward(method, channels[method.served_by]) for method in forwarded},
@@ -63,11 +73,30 @@ def forwarded_methods(policies: Mapping[str, Method], upstreams: Mapping[str, st
     return forwarded
 
 
-def _verifier(settings: GatewaySettings) -> TokenVerifier:
+@asynccontextmanager
+async def identities(settings: Sequence[IssuerSettings], records: KeyRecords) -> AsyncIterator[CallerIdentities]:
+    """Tells tokens of these issuers and the API keys in `records`; keys of issuers are kept fresh while entered.
+
+    Raises SettingsError for a key file that cannot be used. A provider that cannot be reached stops nobody: its tokens
+    are UNAVAILABLE until it answers.
+    """
+    async with AsyncExitStack() as stack:
+        issuers = []
+        for issuer in settings:
+            keys: KeySource
+            if issuer.jwks_file is not None:
+                keys = _file_keys(issuer.jwks_file)
+            else:
+                keys = await stack.enter_async_context(published_keys(issuer.issuer, issuer.jwks_url))
+            issuers.append(Issuer(issuer.issuer, issuer.audience, keys, issuer.tenant_claim, issuer.tenants))
+        yield CallerIdentities(TokenVerifier(issuers), KeyCallers(records))
+
+
+def _file_keys(path: Path) -> FileKeys:
     try:
-        return TokenVerifier(settings.jwks_file, settings.issuer, settings.audience)
+        return FileKeys(path)
     except JwksError as error:
-        raise SettingsError([f"{PREFIX}JWKS_FILE: {error}"]) from None
+        raise SettingsError([f"{PREFIX}ISSUERS: {error}"]) from None
 
 
 def _checks(forwarded: list[Method], channels: Mapping[str, grpc.aio.Channel]) -> Mapping[str, Sequence[Check]]:

@@ -12,39 +12,15 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from libs.auth.jwks import JwksError
-from libs.auth.tokens import LEEWAY_S, Principal, TokenVerifier, sign_token
-from libs.errors.errors import Reason, UnauthenticatedError
-
-NOW_S = 1_900_000_000.0
-KEYS: dict[str, Any] = {
-    "RS256": rsa.generate_private_key(65537, 2048),
-    "ES256": ec.generate_private_key(ec.SECP256R1()),
-    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
-}
-GOOD = {"iss": "weft-local", "aud": "weft", "sub": "alice", "tenant": "acme", "scope": "rag.read", "exp": NOW_S + 60}
-
-
-def pem(key: Any) -> bytes:
-    return bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-
-
-def jwk(algorithm: str, key: Any, kid: str) -> dict[str, Any]:
-    kinds: dict[str, Any] = {
-        "RS256": jwt.algorithms.RSAAlgorithm,
-        "ES256": jwt.algorithms.ECAlgorithm,
-        "EdDSA": jwt.algorithms.OKPAlgorithm,
-    }
-    return {**kinds[algorithm].to_jwk(key.public_key(), as_dict=True), "kid": kid}
-
-
-def write(path: Path, *keys: dict[str, Any]) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"keys": keys}))
-    os.replace(fresh, path)
+from libs.auth.key_sources import FileKeys
+from libs.auth.tests.signing import GOOD, KEYS, NOW_S, jwk, pem, refusal, spoil, token, write
+from libs.auth.tokens import LEEWAY_S, Principal, sign_token
+from libs.auth.verifier import Issuer, TokenVerifier
+from libs.errors.errors import Reason
 
 
 @pytest.fixture
@@ -57,22 +33,11 @@ def jwks_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def verifier(jwks_file: Path) -> TokenVerifier:
-    return TokenVerifier(jwks_file, "weft-local", "weft")
-
-
-def token(algorithm: str = "EdDSA", kid: str | None = None, **claims: Any) -> str:
-    merged = {name: value for name, value in {**GOOD, **claims}.items() if value is not None}
-    return jwt.encode(merged, KEYS[algorithm], algorithm, headers={"kid": algorithm if kid is None else kid})
-
-
-def refusal(verifier: TokenVerifier, text: str, now_s: float = NOW_S) -> UnauthenticatedError:
-    with pytest.raises(UnauthenticatedError) as caught:
-        verifier.verify(text, now_s)
-    return caught.value
+    return TokenVerifier([Issuer("weft-local", "weft", FileKeys(jwks_file))])
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
-def test_a_signed_token_is_verified(verifier: TokenVerifier, algorithm: str) -> None:
+async def test_a_signed_token_is_verified(verifier: TokenVerifier, algorithm: str) -> None:
     """sign_token and verify agree, for each algorithm."""
     text = sign_token(
         pem(KEYS[algorithm]),
@@ -85,12 +50,14 @@ def test_a_signed_token_is_verified(verifier: TokenVerifier, algorithm: str) -> 
         audience="weft",
         now_s=NOW_S,
     )
-    assert verifier.verify(text, NOW_S) == Principal("alice", "acme", frozenset({"rag.read", "rag.write"}), NOW_S + 60)
+    assert await verifier.verify(text, NOW_S) == Principal(
+        "alice", "acme", frozenset({"rag.read", "rag.write"}), NOW_S + 60
+    )
 
 
-def test_a_token_without_scopes_is_good(verifier: TokenVerifier) -> None:
+async def test_a_token_without_scopes_is_good(verifier: TokenVerifier) -> None:
     """The scope claim may be empty: any valid token may call a method that needs none."""
-    assert verifier.verify(token(scope=""), NOW_S).scopes == frozenset()
+    assert (await verifier.verify(token(scope=""), NOW_S)).scopes == frozenset()
 
 
 def _unsigned(header: dict[str, Any]) -> str:
@@ -121,29 +88,29 @@ def _confused() -> str:
         token()[:-4],
     ],
 )
-def test_a_malformed_token_is_told_so(verifier: TokenVerifier, text: str) -> None:
+async def test_a_malformed_token_is_told_so(verifier: TokenVerifier, text: str) -> None:
     """What is no JWT, is too long, or has another algorithm (none, HS256 with the public key) is never believed."""
-    error = refusal(verifier, text)
+    error = await refusal(verifier, text)
     assert error.reason in (Reason.TOKEN_MALFORMED, Reason.TOKEN_REFUSED)
     assert text not in error.message or not text
 
 
-def test_algorithms_that_are_not_ours_are_malformed(verifier: TokenVerifier) -> None:
+async def test_algorithms_that_are_not_ours_are_malformed(verifier: TokenVerifier) -> None:
     """alg=none and HS256 are TOKEN_MALFORMED, as the contract says."""
     for text in (_unsigned({"alg": "none", "kid": "EdDSA"}), _confused()):
-        assert refusal(verifier, text).reason is Reason.TOKEN_MALFORMED
+        assert (await refusal(verifier, text)).reason is Reason.TOKEN_MALFORMED
 
 
-def test_a_key_verifies_its_own_algorithm_only(verifier: TokenVerifier) -> None:
+async def test_a_key_verifies_its_own_algorithm_only(verifier: TokenVerifier) -> None:
     """A token that names another key's id is refused."""
-    assert refusal(verifier, token("ES256", kid="RS256")).reason is Reason.TOKEN_REFUSED
+    assert (await refusal(verifier, token("ES256", kid="RS256"))).reason is Reason.TOKEN_REFUSED
 
 
-def test_an_unknown_key_is_refused(verifier: TokenVerifier) -> None:
+async def test_an_unknown_key_is_refused(verifier: TokenVerifier) -> None:
     """A kid that the file does not have is TOKEN_REFUSED, as is a signature of another key under a known kid."""
-    assert refusal(verifier, token(kid="other")).reason is Reason.TOKEN_REFUSED
+    assert (await refusal(verifier, token(kid="other"))).reason is Reason.TOKEN_REFUSED
     stranger = jwt.encode(GOOD, ed25519.Ed25519PrivateKey.generate(), "EdDSA", headers={"kid": "EdDSA"})
-    assert refusal(verifier, stranger).reason is Reason.TOKEN_REFUSED
+    assert (await refusal(verifier, stranger)).reason is Reason.TOKEN_REFUSED
 
 
 @pytest.mark.parametrize(
@@ -173,43 +140,43 @@ def test_an_unknown_key_is_refused(verifier: TokenVerifier) -> None:
         ({"nbf": -1}, "nbf"),
     ],
 )
-def test_claims_must_hold(verifier: TokenVerifier, claims: dict[str, Any], named: str) -> None:
+async def test_claims_must_hold(verifier: TokenVerifier, claims: dict[str, Any], named: str) -> None:
     """A missing, wrong or out-of-bounds claim is TOKEN_REFUSED, and the message names it."""
-    error = refusal(verifier, token(**claims))
+    error = await refusal(verifier, token(**claims))
     assert error.reason is Reason.TOKEN_REFUSED
     assert named in error.message
 
 
 @pytest.mark.parametrize("value", ["soon", True])
-def test_times_are_numbers(verifier: TokenVerifier, value: object) -> None:
+async def test_times_are_numbers(verifier: TokenVerifier, value: object) -> None:
     """An exp that is no number is refused, whatever PyJWT thinks of it."""
-    assert refusal(verifier, token(exp=value)).reason in (Reason.TOKEN_MALFORMED, Reason.TOKEN_REFUSED)
+    assert (await refusal(verifier, token(exp=value))).reason in (Reason.TOKEN_MALFORMED, Reason.TOKEN_REFUSED)
 
 
-def test_an_expired_token_says_since_when(verifier: TokenVerifier) -> None:
+async def test_an_expired_token_says_since_when(verifier: TokenVerifier) -> None:
     """After exp and the leeway a token is TOKEN_EXPIRED with expire_time; within the leeway it is good."""
     text = token(exp=int(NOW_S) + 60)
-    assert verifier.verify(text, NOW_S + 60 + LEEWAY_S)
-    error = refusal(verifier, text, NOW_S + 60 + LEEWAY_S + 1)
+    assert await verifier.verify(text, NOW_S + 60 + LEEWAY_S)
+    error = await refusal(verifier, text, NOW_S + 60 + LEEWAY_S + 1)
     assert (error.reason, error.metadata) == (Reason.TOKEN_EXPIRED, {"expire_time": "2030-03-17T17:47:40Z"})
     fresh = token(exp=int(NOW_S) - 60)
-    assert refusal(verifier, fresh).reason is Reason.TOKEN_EXPIRED
+    assert (await refusal(verifier, fresh)).reason is Reason.TOKEN_EXPIRED
 
 
-def test_changed_keys_are_seen(verifier: TokenVerifier, jwks_file: Path) -> None:
+async def test_changed_keys_are_seen(verifier: TokenVerifier, jwks_file: Path) -> None:
     """When the file changes, tokens of a key that is gone are refused, verified ones too; a new key is known."""
-    assert verifier.verify(token("EdDSA"), NOW_S)
+    assert await verifier.verify(token("EdDSA"), NOW_S)
     write(jwks_file, jwk("ES256", KEYS["ES256"], "new"))
-    assert refusal(verifier, token("EdDSA")).reason is Reason.TOKEN_REFUSED
-    assert verifier.verify(token("ES256", kid="new"), NOW_S)
+    assert (await refusal(verifier, token("EdDSA"))).reason is Reason.TOKEN_REFUSED
+    assert await verifier.verify(token("ES256", kid="new"), NOW_S)
 
 
-def test_a_spoilt_file_changes_nothing(verifier: TokenVerifier, jwks_file: Path) -> None:
+async def test_a_spoilt_file_changes_nothing(verifier: TokenVerifier, jwks_file: Path) -> None:
     """Keys stay as they were when the file cannot be read, or is gone."""
-    jwks_file.write_text("{")
-    assert verifier.verify(token(), NOW_S)
-    jwks_file.unlink()
-    assert verifier.verify(token(), NOW_S)
+    spoil(jwks_file)
+    assert await verifier.verify(token(), NOW_S)
+    os.unlink(jwks_file)
+    assert await verifier.verify(token(), NOW_S)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +196,7 @@ def test_a_bad_jwks_file_stops_the_start(tmp_path: Path, content: str) -> None:
     path = tmp_path / "jwks.json"
     path.write_text(content)
     with pytest.raises(JwksError, match=str(path)):
-        TokenVerifier(path, "weft-local", "weft")
+        FileKeys(path)
 
 
 @pytest.mark.parametrize("wrong", [{"tenant": "a/b"}, {"subject": ""}, {"scopes": ["a b", '"']}, {"ttl_s": 0}])
