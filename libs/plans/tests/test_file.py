@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.auth.tokens import is_tenant
 from libs.plans.file import MOST_PROBLEMS, PlansError, load
 from libs.plans.plans import Budget, Plan, Plans, Price, RateLimit
 
@@ -311,3 +312,17 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """Is told by the name that the caller gives it."""
     with pytest.raises(PlansError, match=r"^conf/plans\.yaml: cannot be read"):
         load(tmp_path / "plans.yaml", "conf/plans.yaml")
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "acme.eu", "a-b_c", "a--b", "a..b", ".a", "a-", "a/b", "", "é", "a" * 63, "a" * 64]
+)
+def test_tenants_are_named_as_in_tokens(tmp_path: Path, name: str) -> None:
+    """A name that a token may have can stand in the file, and no other."""
+    path = tmp_path / "plans.yaml"
+    path.write_text(f"plans: {{p: {{}}}}\ndefault_plan: p\ntenants: {{'{name}': {{}}}}")
+    try:
+        taken = list(load(path).tenants) == [name]
+    except PlansError:
+        taken = False
+    assert taken == is_tenant(name)
