@@ -8,8 +8,9 @@ from typing import Any
 
 import grpc
 
-from libs.errors.errors import ServiceError
-from libs.rpc.call import current_call
+from libs.errors.errors import Reason, ResourceExhaustedError, ServiceError
+from libs.rpc.call import current_call, depends
+from libs.rpc.executions import executing
 from libs.rpc.server import Component
 from libs.rpc.status import stream_error
 from services.rag.tests.fakes import vector_of
@@ -21,9 +22,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Embedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
-    """Vectors of words. After `calls_left` calls it hangs until `go_on` is set."""
+    """Vectors of words, each of them a token. After `calls_left` calls it hangs until `go_on` is set.
+
+    `version` is the model's, as it is told to whom answers may depend on it; empty: it is not told.
+    """
 
     def __init__(self) -> None:
+        self.version = "4"
+        self.calls = 0
         self.calls_left = 1 << 30
         self.failure: ServiceError | None = None
         self.hanging = asyncio.Event()
@@ -34,19 +40,31 @@ class Embedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
     ) -> embedding_service_pb2.EmbedResponse:
         if self.failure is not None:
             raise self.failure
+        self.calls += 1
         self.calls_left -= 1
         if self.calls_left < 0:
             self.hanging.set()
             await self.go_on.wait()
+        tokens = sum(len(text.split()) for text in request.texts)
+        async with executing("words") as execution:
+            if execution.allowance_tokens is not None and tokens > execution.allowance_tokens:
+                raise budget_exhausted()
+            execution.used(input_tokens=tokens, output_tokens=0)
+        if self.version:
+            depends({"model/words": self.version})
         embeddings = [embedding_service_pb2.Embedding(values=vector_of(text)) for text in request.texts]
-        usage = usage_pb2.Usage(input_tokens=len(embeddings))
+        usage = usage_pb2.Usage(input_tokens=tokens)
         return embedding_service_pb2.EmbedResponse(embeddings=embeddings, model="words", model_version="1", usage=usage)
 
 
 class Generation(generation_service_pb2_grpc.GenerationServiceServicer):
-    """Writes `pieces`, then hangs, fails or ends."""
+    """Writes `pieces`, then hangs, fails or ends as `done` says. `version` as of Embedding."""
 
     def __init__(self) -> None:
+        self.version = "7"
+        self.done = generation_service_pb2.Done(
+            finish_reason=generation_service_pb2.FINISH_REASON_STOP, model="simple-v1"
+        )
         self.pieces = ["It is ", "so [1", "]."]
         self.hangs = False
         self.failure: ServiceError | None = None
@@ -68,15 +86,23 @@ class Generation(generation_service_pb2_grpc.GenerationServiceServicer):
                 yield respond(sequence=number, delta=generation_service_pb2.Delta(text=piece))
             if self.hangs:
                 await asyncio.Event().wait()
+            async with executing("simple") as execution:
+                execution.used(input_tokens=100, output_tokens=len(self.pieces))
             yield respond(usage=usage_pb2.Usage(input_tokens=100, output_tokens=len(self.pieces)))
             if self.failure is not None:
                 yield respond(error=stream_error(self.failure))
                 raise self.failure
-            reason = generation_service_pb2.FINISH_REASON_STOP
-            yield respond(done=generation_service_pb2.Done(finish_reason=reason, model="simple-v1"))
+            if self.version:
+                depends({"model/simple": self.version})
+            yield respond(done=self.done)
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+
+
+def budget_exhausted() -> ResourceExhaustedError:
+    """As inner services say it."""
+    return ResourceExhaustedError(Reason.BUDGET_EXHAUSTED, "used up", metadata={"budget": "call"})
 
 
 def embedding_component(embedding: Embedding) -> Component:

@@ -128,9 +128,12 @@ async def rag_served(redis: RunningPart, qdrant: RunningPart, tokenizer_file: Pa
 
 
 @asynccontextmanager
-async def caller(served: Served, tenant: str = "") -> AsyncIterator[Caller]:
-    """A caller of a tenant; of one that no other test has where none is named."""
-    async with calling(served, tenant or f"tenant-{uuid.uuid4()}") as channel:
+async def caller(
+    served: Served, tenant: str = "", *, allowance_tokens: int | None = None, max_output_tokens: int = 0
+) -> AsyncIterator[Caller]:
+    """A caller of a tenant; of one that no other test has where none is named. Each of its calls has the allowance."""
+    name = tenant or f"tenant-{uuid.uuid4()}"
+    async with calling(served, name, allowance_tokens=allowance_tokens, max_output_tokens=max_output_tokens) as channel:
         yield Caller(channel)
 
 
