@@ -76,6 +76,15 @@ class GatewaySettings(ServiceSettings):
     model_config = settings_config(PREFIX)
 
     upstreams: Upstreams = Field(description="addresses of the services behind the gateway")
+    plans_file: Path = Field(
+        description="the settings file (YAML): plans, tenants and prices, as docs/settings.md has it"
+    )
     issuers: Annotated[tuple[IssuerSettings, ...], NoDecode, BeforeValidator(_issuers)] = Field(
         description="whose tokens are believed: a JSON list of issuers, as docs/identity.md has it"
+    )
+    plans_file: Path = Field(description="the settings file (YAML) with plans, tenants and prices")
+    cache_ttl_s: float = Field(300, gt=0, le=86400, description="seconds for which an answer is kept and given again")
+    max_open_calls: int = Field(1000, ge=1, le=100_000, description="most calls under way, of all tenants")
+    max_body_bytes: int = Field(
+        512 << 20, ge=64 << 20, description="most bytes of requests that are held for calls under way"
     )

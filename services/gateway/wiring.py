@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
+import asyncio
+import secrets
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -16,45 +19,109 @@ from libs.auth.verifier import Issuer, TokenVerifier
 from libs.config.settings import SettingsError
 from libs.contracts.open_inference import open_inference_pb2
 from libs.contracts.policies import Method, methods
+from libs.ledger.sweeper import LedgerSweeper
+from libs.plans.watch import PlansFile, watched
 from libs.rpc.channel import channel
 from libs.rpc.health import Check, serves
 from libs.rpc.server import Component
 from libs.store.redis import connect
 from libs.store.together import Together
+from services.gateway.adapters.admissions import RedisAdmissions
 from services.gateway.adapters.api_keys import RedisApiKeys
 from services.gateway.adapters.identities import CallerIdentities, KeyCallers
+from services.gateway.adapters.kept_answers import RedisKeptAnswers
 from services.gateway.adapters.key_sources import published_keys
+from services.gateway.adapters.usage import RedisUsageLedger
 from services.gateway.app.admit import Admit
-from services.gateway.ports import KeyRecords
-from services.gateway.rpc.forward import forward
+from services.gateway.app.answers import Answers
+from services.gateway.app.bounds import Bounds
+from services.gateway.app.keys import CreateKey
+from services.gateway.app.ledger import Ledger
+from services.gateway.app.terms import TermsInForce
+from services.gateway.app.usage_budgets import ListBudgets
+from services.gateway.ports import KeyRecords, UsageLedger
+from services.gateway.rpc.forward import Forwarding
 from services.gateway.rpc.guard import AdmissionGuard
 from services.gateway.rpc.identity import IdentityServicer
+from services.gateway.rpc.keys import KeyServicer
+from services.gateway.rpc.settings import SettingsServicer
+from services.gateway.rpc.usage import UsageServicer
 from services.gateway.settings import PREFIX, GatewaySettings, IssuerSettings
-from weft.gateway.v1 import identity_service_pb2_grpc
+from weft.gateway.v1 import (
+    identity_service_pb2_grpc,
+    key_service_pb2_grpc,
+    settings_service_pb2_grpc,
+    usage_service_pb2_grpc,
+)
 
 OWN = "gateway"
 """What the contracts call this component in `served_by`."""
 
+REFUNDED_WITHIN_S = 2.0
+"""How long a gateway that stops tries to tell refunds that were not written yet."""
+
 
 @asynccontextmanager
 async def gateway(settings: GatewaySettings) -> AsyncIterator[Component]:
-    """The gateway, with its channels open. Raises SettingsError where it has no keys, or a contract has no upstream."""
+    """The gateway, connected and sweeping while entered. What it depends on need not be there yet.
+
+    Raises SettingsError where it has no keys, or no plans, or a contract has no upstream.
+    """
     open_inference_pb2()  # so that reflection can describe it
     forwarded = forwarded_methods(methods(), settings.upstreams.model_dump())
+    context_key = read_context_key(settings.context_key_file)
     async with AsyncExitStack() as stack:
+        plans = await stack.enter_async_context(watched(settings.plans_file))
         channels = {
             name: await stack.enter_async_context(channel(address))
             for name, address in settings.upstreams.model_dump().items()
         }
-        together = Together(await stack.enter_async_context(connect(settings.redis_url.get_secret_value())))
-        keys = RedisApiKeys(together)
-        admit = Admit(await stack.enter_async_context(identities(settings.issuers, keys)), _new_id)
+        redis = await stack.enter_async_context(connect(settings.redis_url.get_secret_value()))
+        together = Together(redis)
+        admissions = RedisAdmissions(redis, together)
+        stack.push_async_callback(admissions.aclose, REFUNDED_WITHIN_S)
+        await stack.enter_async_context(_sweeping(together))
+        keys, terms, ledger = RedisApiKeys(together), TermsInForce(plans), Ledger(admissions)
+        callers = await stack.enter_async_context(identities(settings.issuers, keys))
+        answers = Answers(ledger, RedisKeptAnswers(together), settings.cache_ttl_s, time.monotonic)
+        bounds = Bounds(settings.max_body_bytes)
+        admit = Admit(callers, terms, admissions, ledger, answers, bounds, _new_id)
+        forward = Forwarding(admit, answers)
         yield Component(
-            servicers=[(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityServicer())],
+            servicers=_servicers(plans, terms, keys, RedisUsageLedger(redis), context_key),
             passthrough={method.path: forward(method, channels[method.served_by]) for method in forwarded},
             checks=_checks(forwarded, channels),
-            guard=AdmissionGuard(admit, read_context_key(settings.context_key_file)),
+            guard=AdmissionGuard(admit, context_key),
+            max_calls=settings.max_open_calls,
         )
+
+
+def _servicers(
+    plans: PlansFile, terms: TermsInForce, keys: RedisApiKeys, usage: UsageLedger, context_key: bytes
+) -> list[tuple[Any, object]]:
+    """The gateway's own services."""
+    create = CreateKey(keys, plans, context_key, lambda: secrets.token_bytes(16))
+    return [
+        (identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityServicer(plans)),
+        (key_service_pb2_grpc.add_KeyServiceServicer_to_server, KeyServicer(create, keys)),
+        (settings_service_pb2_grpc.add_SettingsServiceServicer_to_server, SettingsServicer(plans)),
+        (
+            usage_service_pb2_grpc.add_UsageServiceServicer_to_server,
+            UsageServicer(plans, usage, ListBudgets(terms, usage)),
+        ),
+    ]
+
+
+@asynccontextmanager
+async def _sweeping(together: Together) -> AsyncIterator[None]:
+    """Ends the leases of calls that nobody closed, while entered."""
+    sweeping = asyncio.create_task(LedgerSweeper(together).run())
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping
 
 
 def forwarded_methods(policies: Mapping[str, Method], upstreams: Mapping[str, str]) -> list[Method]:
@@ -105,4 +172,5 @@ def _checks(forwarded: list[Method], channels: Mapping[str, grpc.aio.Channel]) -
 
 
 def _new_id() -> str:
-    return str(uuid.uuid4())
+    """128 random bits; nobody reads more into it."""
+    return secrets.token_hex(16)
