@@ -10,10 +10,18 @@ import pytest
 
 from tools.stack.bringup import bring_up
 from tools.stack.part import Stack, load_declaration
+from tools.stack.plans import PLANS_FILE
 from tools.stack.snapshot import Snapshot
 from tools.stack.tokens import all_scopes, stack_token
 
 MODULE = "tools.stack.parts"
+PLANS = """\
+prices: {other: {input: 1.00, output: 3.00}}
+plans:
+  tests: {limits: none, highest_priority: high, fallback: true, open_calls: 1000}
+default_plan: tests
+"""
+"""Whatever tenant a test makes up, it is not starved."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Steps:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """One stack for the whole session, started at its first use. It ends with the session, however that ends."""
     state: Path = tmp_path_factory.mktemp("stack")
+    (state / PLANS_FILE).write_text(PLANS)
     any_free = {part.name: "0" for part in load_declaration(MODULE).parts}
     launched = bring_up(state, MODULE, Steps(), ports=any_free)
     yield RunningStack(launched.stack)

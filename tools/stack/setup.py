@@ -11,6 +11,7 @@ from libs.config.files import write_whole
 from libs.parts.cache import Progress
 from libs.parts.install import REPOSITORY_ROOT
 from tools.stack.part import DEFAULT_STATE, LAUNCHER, Stack, StackError
+from tools.stack.plans import ensure_plans
 
 SAMPLE = REPOSITORY_ROOT / "tools/stack/sample"
 SAMPLE_COLLECTION = "sample"
@@ -24,10 +25,11 @@ QUESTION = "How does Weft keep a deleted document out of search results?"
 
 
 def prepare(stack: Stack, progress: Progress) -> None:
-    """Installs Triton and its models; makes the stack's keys, and a new token for its developer."""
+    """Installs Triton and its models; makes the stack's keys, its settings file, and a new token for its developer."""
     from libs.parts.triton import ensure_triton
     from tools.stack.tokens import all_scopes, stack_token
 
+    ensure_plans(stack)
     ensure_triton(progress)
     progress("keys and token", 0.0)
     folder = stack.folder("keys")

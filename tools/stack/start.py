@@ -10,6 +10,7 @@ from libs.parts.processes import RunningPart, python_environment, start_part, wa
 from libs.parts.qdrant import start_qdrant
 from libs.parts.valkey import start_redis
 from tools.stack.part import LOOPBACK, Stack
+from tools.stack.plans import plans_file
 
 SERVICE_READY_WITHIN_S = 60.0
 OTLP_ENDPOINT = "WEFT_OTLP_ENDPOINT"  # turns traces on in all services
@@ -67,7 +68,7 @@ def service_settings(name: str, stack: Stack) -> dict[str, str]:
 def _gateway(stack: Stack) -> dict[str, str]:
     upstreams = {f"UPSTREAMS__{name.upper()}": stack.address(name) for name in ("rag", "embedding", "inference")}
     jwks = str(stack.folder("keys") / "jwks.json")
-    return {**upstreams, "JWKS_FILE": jwks}
+    return {**upstreams, "JWKS_FILE": jwks, "PLANS_FILE": str(plans_file(stack))}
 
 
 def _rag(stack: Stack) -> dict[str, str]:
