@@ -82,7 +82,6 @@ class GatewaySettings(ServiceSettings):
     issuers: Annotated[tuple[IssuerSettings, ...], NoDecode, BeforeValidator(_issuers)] = Field(
         description="whose tokens are believed: a JSON list of issuers, as docs/identity.md has it"
     )
-    plans_file: Path = Field(description="the settings file (YAML) with plans, tenants and prices")
     cache_ttl_s: float = Field(300, gt=0, le=86400, description="seconds for which an answer is kept and given again")
     max_open_calls: int = Field(1000, ge=1, le=100_000, description="most calls under way, of all tenants")
     max_body_bytes: int = Field(

@@ -141,7 +141,9 @@ class Answers:
         if not lookup.control.takes_kept:
             return None
         look = Look(lookup.name, _oldest(lookup.control), stale=True, leads=False)
-        demand = replace(lookup.demand, limits=(), budgets=(), worst=None, look=look, counts=False)
+        # Under an id of its own: the call's stands for what is reserved for it.
+        call_id = f"{lookup.demand.call_id}-stale"
+        demand = replace(lookup.demand, call_id=call_id, limits=(), budgets=(), worst=None, look=look, counts=False)
         verdict = await self._ledger.ask(demand)
         answer = verdict.answer
         if answer is None or answer.age_s > look.max_age_s or not current(verdict):
@@ -167,8 +169,10 @@ def current(verdict: Verdict) -> bool:
 
 
 def read_stamps(text: str) -> Mapping[str, str]:
-    """The stamps in `weft-depends`, by their names; an empty one is of what is not there. None of them where one cannot be
-    read, for it could not be compared."""
+    """The stamps in `weft-depends`, by their names; an empty one is of what is not there.
+
+    None of them where one cannot be read: it could not be compared.
+    """
     stamps: dict[str, str] = {}
     for item in text.split():
         name, _, stamp = item.rpartition("=")
