@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 
 from libs.store.redis import unavailable
 
-MAX_BATCH = 256
+MAX_BATCH = 16
 MAX_WAITING = 10_000
-MAX_UNDER_WAY = 4
+MAX_UNDER_WAY = 8
 
 
 class Together:

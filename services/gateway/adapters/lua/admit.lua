@@ -17,28 +17,33 @@ local worst_input, worst_output, dear_input, dear_output, prices = take(5)
 -- A window of calls: the calls of each sub-bucket, their sum, the oldest one with calls and the newest. A call counts until the
 -- window has passed since the end of its sub-bucket, so never are more than `limit` within any window, and one counts for at
 -- most a sub-bucket longer. At most 61 sub-buckets count; they are read only when the oldest of them no longer does.
-local function read_window(scope, limit, length_ms)
-  local window = {key = prefix .. ':rate:' .. scope, limit = limit, length_ms = length_ms, gone = {}}
-  local sum, first, last = unpack(redis.call('HMGET', window.key, 'sum', 'first', 'last'))
-  -- Redis' clock may step back: then the calls count in the newest sub-bucket, and none is forgotten.
-  local now = math.max(math.floor(now_ms * BUCKETS / length_ms), tonumber(last or 0))
-  window.now, window.sum, window.first = now, tonumber(sum or 0), tonumber(first or now)
-  if window.first >= now - BUCKETS then return window end
-  local from = window.first
+local function leave_behind(window)
+  local from, now = window.first, window.now
+  local buckets = {}
+  for bucket = from, math.min(from + BUCKETS, now) do buckets[#buckets + 1] = whole(bucket) end
   window.first = now
-  local counts = {}
-  for bucket = from, math.min(from + BUCKETS, now) do counts[#counts + 1] = bucket end
-  counts = redis.call('HMGET', window.key, unpack(counts))
-  for i, count in ipairs(counts) do
-    local bucket = from + i - 1
-    if count and bucket >= now - BUCKETS then
-      window.first = bucket
-      break
+  for i, count in ipairs(redis.call('HMGET', window.key, unpack(buckets))) do
+    if count and from + i - 1 >= now - BUCKETS then
+      window.first = from + i - 1
+      return
     elseif count then
       window.sum = window.sum - count
-      window.gone[#window.gone + 1] = whole(bucket)
+      window.gone[#window.gone + 1] = buckets[i]
     end
   end
+end
+
+local function read_window(scope, limit, length_ms)
+  local window = {key = prefix .. ':rate:' .. scope, limit = limit, length_ms = length_ms, gone = {}}
+  local now = math.floor(now_ms * BUCKETS / length_ms)
+  local sum, first, last, count = unpack(redis.call('HMGET', window.key, 'sum', 'first', 'last', whole(now)))
+  if tonumber(last or 0) > now then
+    -- Redis' clock stepped back: calls count in the newest sub-bucket until it has passed again, and none is forgotten.
+    now = tonumber(last)
+    count = redis.call('HGET', window.key, last)
+  end
+  window.now, window.count, window.sum, window.first = now, tonumber(count or 0), tonumber(sum or 0), tonumber(first or now)
+  if window.first < now - BUCKETS then leave_behind(window) end
   return window
 end
 
@@ -59,9 +64,9 @@ end
 
 local function count_call(window)
   if #window.gone > 0 then redis.call('HDEL', window.key, unpack(window.gone)) end
-  redis.call('HINCRBY', window.key, whole(window.now), 1)
-  redis.call('HSET', window.key, 'sum', window.sum + 1, 'first', whole(window.first), 'last', whole(window.now))
-  redis.call('PEXPIRE', window.key, math.ceil(window.length_ms * (BUCKETS + 2) / BUCKETS))
+  redis.call('HSET', window.key, whole(window.now), window.count + 1, 'sum', window.sum + 1, 'first', whole(window.first), 'last',
+    whole(window.now))
+  if window.count == 0 then redis.call('PEXPIRE', window.key, math.ceil(window.length_ms * (BUCKETS + 2) / BUCKETS)) end
 end
 
 -- A kept answer of which everything that it depends on is as it was, or nil; the models' stamps are the gateway's to compare.
