@@ -10,8 +10,8 @@ import pytest
 
 from libs.rpc.server import Component
 from libs.testing.serving import KEY, serving
+from services.gateway.tests.signers import SIGNERS
 from services.gateway.tests.world import (
-    SIGNERS,
     Embedding,
     Gateway,
     Generation,

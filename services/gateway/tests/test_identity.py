@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from libs.contracts import headers
-from services.gateway.tests.world import SCOPES, SIGNERS, Failure, Gateway, Signer, failure_of
+from services.gateway.tests.signers import SCOPES, SIGNERS, Signer
+from services.gateway.tests.world import Failure, Gateway, failure_of
 from weft.gateway.v1 import identity_service_pb2 as pb
 from weft.gateway.v1 import identity_service_pb2_grpc
 

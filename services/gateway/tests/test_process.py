@@ -19,7 +19,8 @@ import pytest
 from libs.rpc.server import Component
 from libs.testing.eventually import eventually
 from libs.testing.serving import serving
-from services.gateway.tests.world import AUDIENCE, ISSUER, Embedding, Gateway, KeyFiles, Seen
+from services.gateway.tests.signers import AUDIENCE, ISSUER
+from services.gateway.tests.world import Embedding, Gateway, KeyFiles, Seen
 from weft.embedding.v1 import embedding_service_pb2_grpc as embedding_grpc
 from weft.embedding.v1.embedding_service_pb2 import EmbedRequest
 
@@ -27,13 +28,15 @@ MAX_RESIDENT_BYTES = 80 << 20
 PYTHONPATH = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
 
 
+def issuer(jwks: object) -> dict[str, str]:
+    return {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(jwks)}
+
+
 def environment(key_files: KeyFiles, embedding: str) -> dict[str, str]:
     return {
         "WEFT_GATEWAY_LISTEN": "127.0.0.1:0",
         "WEFT_GATEWAY_CONTEXT_KEY_FILE": str(key_files.context_key),
-        "WEFT_GATEWAY_JWKS_FILE": str(key_files.jwks),
-        "WEFT_GATEWAY_ISSUER": ISSUER,
-        "WEFT_GATEWAY_AUDIENCE": AUDIENCE,
+        "WEFT_GATEWAY_ISSUERS": json.dumps([issuer(key_files.jwks)]),
         "WEFT_GATEWAY_UPSTREAMS__RAG": "127.0.0.1:1",
         "WEFT_GATEWAY_UPSTREAMS__EMBEDDING": embedding,
         "WEFT_GATEWAY_UPSTREAMS__INFERENCE": "127.0.0.1:1",
@@ -100,7 +103,11 @@ async def test_a_gateway_serves_small_and_stops_gracefully(key_files: KeyFiles) 
         ("WEFT_GATEWAY_UPSTREAMS__RAG", "nowhere"),
         ("WEFT_GATEWAY_UPSTREAM__RAG", "127.0.0.1:1"),
         ("WEFT_GATEWAY_UPSTREAMS__VISION", "127.0.0.1:1"),
-        ("WEFT_GATEWAY_JWKS_FILE", "/nonexistent/jwks.json"),
+        ("WEFT_GATEWAY_ISSUERS", json.dumps([issuer("/nonexistent/jwks.json")])),
+        ("WEFT_GATEWAY_ISSUERS", "weft-local"),
+        ("WEFT_GATEWAY_ISSUERS", "[]"),
+        ("WEFT_GATEWAY_ISSUERS", '[{"issuer": "a"}]'),
+        ("WEFT_GATEWAY_ISSUERS", '[{"issuer": "http://id.example.com", "audience": "weft"}]'),
         ("WEFT_GATEWAY_CONTEXT_KEY_FILE", "/nonexistent/context.key"),
     ],
 )
@@ -110,5 +117,6 @@ async def test_a_bad_setting_is_named(key_files: KeyFiles, name: str, value: str
     async with process({key: text for key, text in settings.items() if text is not None}) as started:
         _, errors = await started.communicate()
     assert started.returncode == 2
-    assert (name if value is None or "nonexistent" not in value else value) in errors.decode()
-    assert "Traceback" not in errors.decode()
+    told = errors.decode()
+    assert name in told or (value is not None and value.startswith("/") and value in told)
+    assert "Traceback" not in told

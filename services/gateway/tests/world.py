@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from libs.auth.context import CallContext
 from libs.contracts import headers
@@ -23,15 +20,12 @@ from libs.rpc.running import Context
 from libs.rpc.status import service_error_of
 from libs.testing.serving import serving
 from services.gateway.settings import GatewaySettings
+from services.gateway.tests.signers import AUDIENCE, ISSUER, SIGNERS
 from services.gateway.wiring import gateway as build_gateway
 from weft.embedding.v1 import embedding_service_pb2 as embedding_pb
 from weft.embedding.v1 import embedding_service_pb2_grpc as embedding_grpc
 from weft.inference.v1 import generation_service_pb2 as generation_pb
 from weft.inference.v1 import generation_service_pb2_grpc as generation_grpc
-
-ISSUER = "https://issuer.test"
-AUDIENCE = "weft-test"
-SCOPES = ("embedding.embed", "inference.generate", "inference.infer", "inference.read", "rag.read", "rag.write")
 
 
 @dataclass
@@ -103,38 +97,6 @@ class Generation(generation_grpc.GenerationServiceServicer):
 
 
 @dataclass(frozen=True)
-class Signer:
-    """One key pair that tokens are signed with."""
-
-    kid: str
-    algorithm: str
-    private: Any
-
-    def jwk(self) -> dict[str, Any]:
-        kind: Any = jwt.get_algorithm_by_name(self.algorithm)
-        return {
-            **kind.to_jwk(self.private.public_key(), as_dict=True),
-            "kid": self.kid,
-            "alg": self.algorithm,
-            "use": "sig",
-        }
-
-    def token(self, **claims: Any) -> str:
-        now_s = int(time.time())
-        usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": "kim", "tenant": "acme", "scope": " ".join(SCOPES)}
-        payload = {**usual, "iat": now_s, "exp": now_s + 300, **claims}
-        payload = {name: value for name, value in payload.items() if value is not None}
-        return jwt.encode(payload, self.private, self.algorithm, {"kid": self.kid})
-
-
-SIGNERS = {
-    "EdDSA": Signer("ed", "EdDSA", ed25519.Ed25519PrivateKey.generate()),
-    "ES256": Signer("es", "ES256", ec.generate_private_key(ec.SECP256R1())),
-    "RS256": Signer("rs", "RS256", rsa.generate_private_key(65537, 2048)),
-}
-
-
-@dataclass(frozen=True)
 class Gateway:
     """A running gateway and what is behind it."""
 
@@ -164,9 +126,7 @@ async def open_gateway(key_files: KeyFiles, seen: Seen, **upstreams: str) -> Asy
         {
             "listen": "127.0.0.1:0",
             "context_key_file": key_files.context_key,
-            "jwks_file": key_files.jwks,
-            "issuer": ISSUER,
-            "audience": AUDIENCE,
+            "issuers": [{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": key_files.jwks}],
             "upstreams": {**nobody, **upstreams},
         }
     )

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from services.gateway.tests.world import Signer
+from services.gateway.tests.signers import Signer
 
 JWKS = "/keys.json"
 DISCOVERY = "/.well-known/openid-configuration"
