@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tools.stack.launch import is_claimed
 from tools.stack.part import load_declaration
+from tools.stack.settings_state import SettingsState, settings_state
 from tools.stack.snapshot import read_snapshot
 from tools.stack.status import PartStatus, StackStatus, look, nothing
 
@@ -24,10 +25,13 @@ def run_status(state: Path, *, as_json: bool) -> int:
     status = look(snapshot, load_declaration(snapshot.declaration).parts) if snapshot else nothing("stopped")
     if not status.supervisor_pid and is_claimed(state):
         status = nothing("setting up")
+    settings = settings_state(state, status)
     if as_json:
-        print(json.dumps(status.as_json(), indent=2))
+        print(json.dumps({**status.as_json(), "settings": settings and settings.as_json()}, indent=2))
     elif status.parts:
         _show(status, state)
+        if settings is not None:
+            show_settings(settings)
     elif status.phase == "stopped":
         print(f"No stack has been started on {state}: `weft up` starts one")
     else:
@@ -60,6 +64,16 @@ def _show(status: StackStatus, state: Path) -> None:
         )
     else:
         console.print(f"The stack on {state} is stopped: `weft up` starts it")
+
+
+def show_settings(settings: SettingsState) -> None:
+    """The version in force, and what is wrong with a file that was refused."""
+    console = Console(soft_wrap=True)
+    console.print(Text(f"Settings {settings.version} of {settings.file}, in force since {settings.load_time}"))
+    if settings.problems:
+        console.print(Text("The file as it is now was refused, and these stay in force:", COLOURS["failed"]))
+    for problem in settings.problems:
+        console.print(Text(f"  {problem}"))
 
 
 def _since(part: PartStatus) -> str:

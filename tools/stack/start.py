@@ -9,10 +9,11 @@ from collections.abc import Callable
 from libs.parts.processes import RunningPart, python_environment, start_part, wait_until
 from libs.parts.qdrant import start_qdrant
 from libs.parts.valkey import start_redis
-from tools.stack.part import LOOPBACK, Stack
+from tools.stack.part import AUDIENCE, ISSUER, Stack
 from tools.stack.plans import plans_file
 
 SERVICE_READY_WITHIN_S = 60.0
+Recipe = Callable[[Stack], str]
 OTLP_ENDPOINT = "WEFT_OTLP_ENDPOINT"  # turns traces on in all services
 
 
@@ -53,54 +54,56 @@ def start_service(name: str) -> Callable[[Stack], RunningPart]:
 
 def service_settings(name: str, stack: Stack) -> dict[str, str]:
     """What a service is told, by the names of its settings without their prefix."""
-    keys = stack.folder("keys")
-    password = (keys / "redis.password").read_text().strip()
-    common = {
-        "LISTEN": f"{LOOPBACK}:{stack.ports[name]}",
-        "CONTEXT_KEY_FILE": str(keys / "context.key"),
-        "REDIS_URL": f"redis://:{password}@{stack.address('redis')}/0",
+    return {setting: told(stack) for setting, told in set_by_the_stack(name).items()}
+
+
+def set_by_the_stack(name: str) -> dict[str, Recipe]:
+    """The settings that a service is told, and how each is made; they go before the environment's."""
+    common: dict[str, Recipe] = {
+        "LISTEN": _address(name),
+        "CONTEXT_KEY_FILE": lambda stack: str(stack.folder("keys") / "context.key"),
+        "REDIS_URL": lambda stack: f"redis://:{_secret('redis.password')(stack)}@{stack.address('redis')}/0",
     }
     if endpoint := os.environ.get(OTLP_ENDPOINT):
-        common["OTLP_ENDPOINT"] = endpoint
-    return common | _OWN_SETTINGS[name](stack)
+        common["OTLP_ENDPOINT"] = lambda stack: endpoint
+    return common | _OWN_SETTINGS[name]
 
 
-def _gateway(stack: Stack) -> dict[str, str]:
-    upstreams = {f"UPSTREAMS__{name.upper()}": stack.address(name) for name in ("rag", "embedding", "inference")}
-    jwks = str(stack.folder("keys") / "jwks.json")
-    return {**upstreams, "JWKS_FILE": jwks, "PLANS_FILE": str(plans_file(stack))}
+def _address(part: str) -> Recipe:
+    return lambda stack: stack.address(part)
 
 
-def _rag(stack: Stack) -> dict[str, str]:
-    return {
-        "QDRANT_ADDRESS": stack.address("qdrant"),
-        "QDRANT_API_KEY": (stack.folder("keys") / "qdrant.key").read_text().strip(),
-        "EMBEDDING_ADDRESS": stack.address("embedding"),
-        "INFERENCE_ADDRESS": stack.address("inference"),
-        "TOKENIZER_FILE": _tokenizer_file(),
-    }
+def _secret(file: str) -> Recipe:
+    return lambda stack: (stack.folder("keys") / file).read_text().strip()
 
 
-def _embedding(stack: Stack) -> dict[str, str]:
-    return {"INFERENCE_ADDRESS": stack.address("inference"), "TOKENIZER_FILE": _tokenizer_file()}
+def _issuers(stack: Stack) -> str:
+    keys = str(stack.folder("keys") / "jwks.json")
+    return json.dumps([{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": keys}])
 
 
-def _inference(stack: Stack) -> dict[str, str]:
-    return {"TRITON_ADDRESS": stack.address("triton")}
-
-
-_OWN_SETTINGS: dict[str, Callable[[Stack], dict[str, str]]] = {
-    "gateway": _gateway,
-    "rag": _rag,
-    "embedding": _embedding,
-    "inference": _inference,
-}
-
-
-def _tokenizer_file() -> str:
+def _tokenizer_file(stack: Stack) -> str:
     from libs.parts.triton import ensure_triton
 
     return str(ensure_triton().repository / "embed/1/tokenizer.json")
+
+
+_OWN_SETTINGS: dict[str, dict[str, Recipe]] = {
+    "gateway": {
+        **{f"UPSTREAMS__{name.upper()}": _address(name) for name in ("rag", "embedding", "inference")},
+        "ISSUERS": _issuers,
+        "PLANS_FILE": lambda stack: str(plans_file(stack)),
+    },
+    "rag": {
+        "QDRANT_ADDRESS": _address("qdrant"),
+        "QDRANT_API_KEY": _secret("qdrant.key"),
+        "EMBEDDING_ADDRESS": _address("embedding"),
+        "INFERENCE_ADDRESS": _address("inference"),
+        "TOKENIZER_FILE": _tokenizer_file,
+    },
+    "embedding": {"INFERENCE_ADDRESS": _address("inference"), "TOKENIZER_FILE": _tokenizer_file},
+    "inference": {"TRITON_ADDRESS": _address("triton")},
+}
 
 
 def _ready_address(log: str) -> str | None:

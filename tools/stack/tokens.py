@@ -7,10 +7,7 @@ from pathlib import Path
 from libs.auth.keys import create_keys
 from libs.auth.tokens import sign_token
 from libs.contracts.policies import methods
-
-# What the gateway expects by default.
-ISSUER = "weft-local"
-AUDIENCE = "weft"
+from tools.stack.part import AUDIENCE, ISSUER
 
 
 def all_scopes() -> tuple[str, ...]:
