@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -79,7 +80,7 @@ def load(settings_class: type[T]) -> T:
 def read(settings_class: type[T]) -> T:
     """The settings from the environment. Raises SettingsError with every problem: unknown, missing and bad values."""
     prefix = str(settings_class.model_config.get("env_prefix", ""))
-    known = {f"{prefix}{name}".upper(): field for name, field in _fields(settings_class)}
+    known = known_settings(settings_class)
     problems = [_unknown(name, known) for name in sorted(os.environ) if _is_ours(name, prefix) and name not in known]
     try:
         settings = settings_class()
@@ -90,18 +91,26 @@ def read(settings_class: type[T]) -> T:
     return settings
 
 
-class _Known(BaseModel):
-    """What a message says of a setting."""
+@dataclass(frozen=True)
+class Known:
+    """What there is to say of a setting. `default` is as the environment would say it; None: it must be set."""
 
     description: str
     secret: bool
+    default: str | None
+
+
+def known_settings(settings_class: type[BaseSettings]) -> dict[str, Known]:
+    """Every setting of a class by the name of its variable, nested ones with `__`."""
+    prefix = str(settings_class.model_config.get("env_prefix", ""))
+    return {f"{prefix}{name}".upper(): known for name, known in _fields(settings_class)}
 
 
 def _is_ours(name: str, prefix: str) -> bool:
     return bool(prefix) and name.upper().startswith(prefix.upper())
 
 
-def _fields(model: type[BaseModel], under: str = "") -> Iterator[tuple[str, _Known]]:
+def _fields(model: type[BaseModel], under: str = "") -> Iterator[tuple[str, Known]]:
     """Every setting below `model` by its name without the prefix, nested ones with `__`."""
     for name, field in model.model_fields.items():
         inner = field.annotation
@@ -109,16 +118,23 @@ def _fields(model: type[BaseModel], under: str = "") -> Iterator[tuple[str, _Kno
             yield from _fields(inner, f"{under}{name}__")
         else:
             secret = "SecretStr" in str(inner) or inner is SecretStr
-            yield f"{under}{name}", _Known(description=field.description or "", secret=secret)
+            default = None if field.is_required() else _written(field.default)
+            yield f"{under}{name}", Known(description=field.description or "", secret=secret, default=default)
 
 
-def _unknown(name: str, known: dict[str, _Known]) -> str:
+def _written(default: object) -> str:
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return "" if default is None else str(default)
+
+
+def _unknown(name: str, known: dict[str, Known]) -> str:
     near = difflib.get_close_matches(name.upper(), known, n=1)
     remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
     return f"{name}: there is no such setting; {remedy}"
 
 
-def _bad(prefix: str, known: dict[str, _Known], detail: Any) -> list[str]:
+def _bad(prefix: str, known: dict[str, Known], detail: Any) -> list[str]:
     """What pydantic says, in the words of who sets the variables; of a missing group, a line for each of its own."""
     name = _name_of(prefix, known, [str(part) for part in detail["loc"]])
     if detail["type"] == "missing":
@@ -130,11 +146,11 @@ def _bad(prefix: str, known: dict[str, _Known], detail: Any) -> list[str]:
     return [f"{name}{shown}: {message[:1].lower()}{message[1:]}{_remedy(setting)}"]
 
 
-def _remedy(setting: _Known | None) -> str:
+def _remedy(setting: Known | None) -> str:
     return f"; set it to: {setting.description}" if setting and setting.description else ""
 
 
-def _name_of(prefix: str, known: dict[str, _Known], location: list[str]) -> str:
+def _name_of(prefix: str, known: dict[str, Known], location: list[str]) -> str:
     """The variable that pydantic's location speaks of: its longest beginning that names a setting."""
     for end in range(len(location), 0, -1):
         name = f"{prefix}{'__'.join(location[:end])}".upper()

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
-from libs.config.settings import Address, ServiceSettings, SettingsError, load, read, settings_config
+from libs.config.settings import (
+    Address,
+    Known,
+    ServiceSettings,
+    SettingsError,
+    known_settings,
+    load,
+    read,
+    settings_config,
+)
 
 
 class Upstreams(BaseModel):
@@ -117,3 +126,12 @@ def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert caught.value.code == 2
     printed = capsys.readouterr().err
     assert all(name in printed for name in changes)
+
+
+def test_all_settings_can_be_listed() -> None:
+    """By the names of their variables, with what they are for, and their defaults where they have any."""
+    known = known_settings(LabSettings)
+    assert known["WEFT_LAB_WORKERS"] == Known("how many", False, "1")
+    assert known["WEFT_LAB_UPSTREAMS__RAG"] == Known("where rag is", False, None)
+    assert known["WEFT_LAB_API_KEY"] == Known("key, where one is needed", True, "")
+    assert known["WEFT_LAB_LOG_LEVEL"].default == "info"
