@@ -172,9 +172,10 @@ class AnswersInMemory(Admissions, KeptAnswers):
 
     async def wait(self, tenant: str, name: str, within_s: float) -> None:
         self.waiting += 1
+        flight = self._flights.get((tenant, name))
         try:
             async with asyncio.timeout(within_s):
-                while (tenant, name) in self._flights:
+                while flight and self._flights.get((tenant, name)) == flight:
                     await self._changed.wait()
         except TimeoutError:
             return
