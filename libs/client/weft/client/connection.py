@@ -13,7 +13,12 @@ import grpc
 from libs.contracts import headers
 from weft.client.calls import ClientChannel, Headers
 from weft.embedding.v1 import embedding_service_pb2_grpc
-from weft.gateway.v1 import identity_service_pb2_grpc
+from weft.gateway.v1 import (
+    identity_service_pb2_grpc,
+    key_service_pb2_grpc,
+    settings_service_pb2_grpc,
+    usage_service_pb2_grpc,
+)
 from weft.inference.v1 import generation_service_pb2_grpc, model_service_pb2_grpc
 from weft.rag.v1 import (
     answer_service_pb2_grpc,
@@ -37,6 +42,9 @@ class Client:
     def __init__(self, channel: ClientChannel) -> None:
         self._channel = channel
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(channel)
+        self.keys = key_service_pb2_grpc.KeyServiceStub(channel)
+        self.usage = usage_service_pb2_grpc.UsageServiceStub(channel)
+        self.settings = settings_service_pb2_grpc.SettingsServiceStub(channel)
         self.collections = collection_service_pb2_grpc.CollectionServiceStub(channel)
         self.documents = document_service_pb2_grpc.DocumentServiceStub(channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(channel)
