@@ -32,6 +32,7 @@ class CallScope:
 
     __slots__ = (
         "_key",
+        "_lent",
         "_made",
         "_onward",
         "_open",
@@ -68,6 +69,7 @@ class CallScope:
         self._made = 0
         self._onward: tuple[tuple[str, str | bytes], ...] = ((headers.REQUEST_ID, context.request_id), *trace)
         self._open: dict[int, Callable[[], object]] = {}
+        self._lent: set[asyncio.Future[None]] = set()
         self._settling: set[asyncio.Task[None]] = set()
 
     @property
@@ -95,18 +97,32 @@ class CallScope:
 
     def settle_at_end(self, call: Any, loan: Loan) -> None:
         """When the call ends, what it did not use of its share is free again."""
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+        self._lent.add(over)
+
+        def settled(_: object) -> None:
+            over.set_result(None)
+            self._lent.discard(over)
 
         def ended(_: object) -> None:
-            task = asyncio.get_running_loop().create_task(self._settle(call, loan))
+            task = loop.create_task(self._settle(call, loan))
             self._settling.add(task)
             task.add_done_callback(self._settling.discard)
+            task.add_done_callback(settled)
 
         call.add_done_callback(ended)
 
     async def settled(self) -> None:
-        """Returns when all that is known of ended calls is counted."""
+        """Returns when all that is known of the calls that have ended is counted."""
         while self._settling:
             await asyncio.wait(self._settling)
+
+    async def all_settled(self) -> None:
+        """Returns when every call made under this one has ended, and all that is known of it is counted. After `close`
+        that is soon."""
+        while self._lent:
+            await asyncio.wait(self._lent)
 
     def close(self) -> None:
         """Cancels what is still open."""

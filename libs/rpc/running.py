@@ -303,7 +303,7 @@ class RunningCall:
 
 
 async def _close_account(accounts: Accounts, scope: CallScope) -> None:
-    await scope.settled()
+    await scope.all_settled()
     await accounts.close(scope.context, scope.unseen)
 
 
