@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
@@ -17,6 +17,8 @@ Events = AsyncIterable[answer_service_pb2.StreamAnswerResponse]
 
 EXCERPT_CHARACTERS = 160
 NOT_FOUND = "Not found in this collection."
+BUDGET = "(The answer ends here: nothing is left of the budget.)"
+PASSAGES_ONLY = "No model can write an answer right now. What was found:"
 LEXICAL_ONLY = "(The question could not be embedded: passages were found by their words alone.)"
 
 
@@ -57,19 +59,31 @@ async def _print_answer(stream: Events) -> None:
         elif event == "citation":
             cited.add(message.citation.number)
         elif event == "done":
-            _print_end(message.done.outcome, passages, sorted(cited))
+            _print_end(message.done, passages, sorted(cited))
 
 
 def _print_end(
-    outcome: answer_service_pb2.AnswerOutcome.ValueType, passages: Sequence[passage_pb2.Passage], cited: Sequence[int]
+    done: answer_service_pb2.AnswerDone, passages: Sequence[passage_pb2.Passage], cited: Sequence[int]
 ) -> None:
-    if outcome == answer_service_pb2.ANSWER_OUTCOME_NOT_FOUND:
+    if done.outcome == answer_service_pb2.ANSWER_OUTCOME_NOT_FOUND:
         print(NOT_FOUND)
         return
-    print(" ..." if outcome == answer_service_pb2.ANSWER_OUTCOME_LENGTH else "")
+    if done.outcome == answer_service_pb2.ANSWER_OUTCOME_PASSAGES_ONLY:
+        print(PASSAGES_ONLY)
+        _print_passages(passages, range(1, len(passages) + 1))
+        return
+    print(" ..." if done.outcome == answer_service_pb2.ANSWER_OUTCOME_LENGTH else "")
+    if done.outcome == answer_service_pb2.ANSWER_OUTCOME_BUDGET:
+        print(BUDGET)
+    if done.fallback_for:
+        print(_shown(f"(Written by {done.model}, because {done.fallback_for} could not.)"))
     if cited:
         print("\nSources:")
-    for number in cited:
+        _print_passages(passages, cited)
+
+
+def _print_passages(passages: Sequence[passage_pb2.Passage], numbers: Iterable[int]) -> None:
+    for number in numbers:
         passage = passages[number - 1]
         place = " > ".join([passage.title, *(heading for heading in passage.headings if heading != passage.title)])
         print(_shown(f"[{number}] {place}" + (f" ({passage.source_uri})" if passage.source_uri else "")))
