@@ -8,28 +8,42 @@ from pathlib import Path
 
 import pytest
 
+from libs.parts.processes import RunningPart
 from libs.rpc.server import Component
+from libs.testing.parts import REDIS_PASSWORD
 from libs.testing.serving import KEY, serving
 from services.gateway.tests.signers import SIGNERS
 from services.gateway.tests.world import (
-    Embedding,
     Gateway,
     Generation,
     KeyFiles,
     Seen,
     infer,
+    open_embedding,
     open_gateway,
     stream_infer,
 )
-from weft.embedding.v1 import embedding_service_pb2_grpc as embedding_grpc
 from weft.inference.v1 import generation_service_pb2_grpc as generation_grpc
+
+PLANS = """
+plans:
+  free: {limits: {tenant: none}, highest_priority: high, fallback: true, open_calls: 1000}
+default_plan: free
+"""
 
 
 @pytest.fixture(scope="session")
-def key_files(tmp_path_factory: pytest.TempPathFactory) -> KeyFiles:
-    """Public keys of every kind, and the context key that the servers behind the gateway have."""
+def key_files(tmp_path_factory: pytest.TempPathFactory, redis_server: RunningPart) -> KeyFiles:
+    """Public keys of every kind, the context key that the servers behind the gateway have, a plan without limits, and
+    the Redis that all tests share."""
     folder: Path = tmp_path_factory.mktemp("keys")
-    files = KeyFiles(jwks=folder / "jwks.json", context_key=folder / "context.key")
+    files = KeyFiles(
+        jwks=folder / "jwks.json",
+        context_key=folder / "context.key",
+        plans=folder / "plans.yaml",
+        redis_url=f"redis://:{REDIS_PASSWORD}@{redis_server.address}/0",
+    )
+    files.plans.write_text(PLANS)
     files.jwks.write_text(json.dumps({"keys": [signer.jwk() for signer in SIGNERS.values()]}))
     files.context_key.write_text(KEY.hex())
     return files
@@ -39,7 +53,6 @@ def key_files(tmp_path_factory: pytest.TempPathFactory) -> KeyFiles:
 async def shared_gateway(key_files: KeyFiles) -> AsyncIterator[Gateway]:
     """Embedding and inference are there; nobody listens where rag should be."""
     seen = Seen()
-    embedding = Component(servicers=[(embedding_grpc.add_EmbeddingServiceServicer_to_server, Embedding(seen))])
     inference = Component(
         servicers=[(generation_grpc.add_GenerationServiceServicer_to_server, Generation(seen))],
         passthrough={
@@ -48,9 +61,9 @@ async def shared_gateway(key_files: KeyFiles) -> AsyncIterator[Gateway]:
         },
     )
     async with (
-        serving(embedding) as at_embedding,
+        open_embedding(seen, key_files.redis_url) as at_embedding,
         serving(inference) as at_inference,
-        open_gateway(key_files, seen, embedding=at_embedding.address, inference=at_inference.address) as gateway,
+        open_gateway(key_files, seen, embedding=at_embedding, inference=at_inference.address) as gateway,
     ):
         yield gateway
 

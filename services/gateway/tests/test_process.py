@@ -37,6 +37,8 @@ def environment(key_files: KeyFiles, embedding: str) -> dict[str, str]:
         "WEFT_GATEWAY_LISTEN": "127.0.0.1:0",
         "WEFT_GATEWAY_CONTEXT_KEY_FILE": str(key_files.context_key),
         "WEFT_GATEWAY_ISSUERS": json.dumps([issuer(key_files.jwks)]),
+        "WEFT_GATEWAY_PLANS_FILE": str(key_files.plans),
+        "WEFT_GATEWAY_REDIS_URL": key_files.redis_url,
         "WEFT_GATEWAY_UPSTREAMS__RAG": "127.0.0.1:1",
         "WEFT_GATEWAY_UPSTREAMS__EMBEDDING": embedding,
         "WEFT_GATEWAY_UPSTREAMS__INFERENCE": "127.0.0.1:1",

@@ -14,10 +14,14 @@ import pytest
 
 from libs.auth.context import CallContext
 from libs.contracts import headers
-from libs.errors.errors import NotFoundError, Reason, ResourceExhaustedError
-from libs.rpc.call import current_call, remaining_s
+from libs.errors.errors import NotFoundError, Reason, ResourceExhaustedError, UnavailableError
+from libs.ledger.ledger import RedisLedger
+from libs.rpc.call import current_call, depends, remaining_s
+from libs.rpc.executions import executing
 from libs.rpc.running import Context
+from libs.rpc.server import Component
 from libs.rpc.status import service_error_of
+from libs.store.redis import connect
 from libs.testing.serving import serving
 from services.gateway.settings import GatewaySettings
 from services.gateway.tests.signers import AUDIENCE, ISSUER, SIGNERS
@@ -38,6 +42,8 @@ class Seen:
     produced: int = 0
     ended: int = 0
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    stamps: dict[str, str] = field(default_factory=dict)
+    """What the answers to texts that begin with "keep" say that they depend on."""
 
     def note(self, context: Context) -> None:
         self.contexts.append(current_call())
@@ -46,22 +52,30 @@ class Seen:
 
 
 class Embedding(embedding_grpc.EmbeddingServiceServicer):
-    """Answers each text with its length; the text says what else to do."""
+    """Answers each text with its length; the first word says what else to do."""
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
 
     async def Embed(self, request: embedding_pb.EmbedRequest, context: Context) -> embedding_pb.EmbedResponse:
         self._seen.note(context)
+        order, _, rest = request.texts[0].partition(" ")
         try:
-            if request.texts[0] == "hang":
+            if order == "hang":
                 await asyncio.sleep(60)
-            if request.texts[0] == "wait":
+            if "wait" in (order, rest):
                 await self._seen.go_on.wait()
         finally:
             self._seen.ended += 1
-        if request.texts[0] == "missing":
+        if order == "missing":
             raise NotFoundError(Reason.MODEL_NOT_FOUND, "no model m", metadata={"model": "m"})
+        if order == "down":
+            raise UnavailableError(Reason.MODEL_UNAVAILABLE, "no model m now", metadata={"model": "m"})
+        if order == "use":
+            async with executing("embed") as execution:
+                execution.used(input_tokens=min(int(rest), execution.allowance_tokens or int(rest)), output_tokens=0)
+        if order == "keep":
+            depends(self._seen.stamps)
         context.set_trailing_metadata((("x-own", "1"), ("own-bin", b"\x00\xff")))
         vectors = [embedding_pb.Embedding(values=[float(len(text))]) for text in request.texts]
         return embedding_pb.EmbedResponse(embeddings=vectors)
@@ -112,14 +126,31 @@ class Gateway:
 
 @dataclass(frozen=True)
 class KeyFiles:
-    """Files that a gateway is given."""
+    """What a gateway is given: files, and a Redis."""
 
     jwks: Path
     context_key: Path
+    plans: Path
+    redis_url: str
 
 
 @asynccontextmanager
-async def open_gateway(key_files: KeyFiles, seen: Seen, **upstreams: str) -> AsyncIterator[Gateway]:
+async def open_embedding(seen: Seen, redis_url: str) -> AsyncIterator[str]:
+    """An embedding service that tells the ledger what it used; its address."""
+    async with connect(redis_url) as redis:
+        ledger = RedisLedger(redis)
+        component = Component(
+            servicers=[(embedding_grpc.add_EmbeddingServiceServicer_to_server, Embedding(seen))], accounts=ledger
+        )
+        async with serving(component) as served:
+            yield served.address
+        await ledger.aclose(5.0)
+
+
+@asynccontextmanager
+async def open_gateway(
+    key_files: KeyFiles, seen: Seen, *, cache_ttl_s: float = 300.0, **upstreams: str
+) -> AsyncIterator[Gateway]:
     """A gateway before `upstreams`, and before nobody where none is named."""
     nobody = dict.fromkeys(("rag", "embedding", "inference"), "127.0.0.1:1")
     settings = GatewaySettings.model_validate(
@@ -127,6 +158,9 @@ async def open_gateway(key_files: KeyFiles, seen: Seen, **upstreams: str) -> Asy
             "listen": "127.0.0.1:0",
             "context_key_file": key_files.context_key,
             "issuers": [{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": key_files.jwks}],
+            "plans_file": key_files.plans,
+            "redis_url": key_files.redis_url,
+            "cache_ttl_s": cache_ttl_s,
             "upstreams": {**nobody, **upstreams},
         }
     )
