@@ -118,7 +118,7 @@ def _fields(model: type[BaseModel], under: str = "") -> Iterator[tuple[str, Know
             yield from _fields(inner, f"{under}{name}__")
         else:
             secret = "SecretStr" in str(inner) or inner is SecretStr
-            default = None if field.is_required() else _written(field.default)
+            default = None if field.is_required() else _written(field.get_default(call_default_factory=True))
             yield f"{under}{name}", Known(description=field.description or "", secret=secret, default=default)
 
 
