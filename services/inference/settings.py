@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from libs.config.settings import Address, ServiceSettings, settings_config
+
+
+def _pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    if not all(sign and model.strip() and other.strip() for model, sign, other in pairs):
+        raise ValueError("must be MODEL=OTHER, with commas between them")
+    return {model.strip(): other.strip() for model, _, other in pairs}
+
+
+def _no_loops(fallbacks: Mapping[str, str]) -> Mapping[str, str]:
+    for model, other in fallbacks.items():
+        if model == other:
+            raise ValueError(f"{model} cannot stand in for itself")
+    return fallbacks
 
 
 def _names(value: object) -> object:
@@ -25,4 +42,10 @@ class InferenceSettings(ServiceSettings):
     )
     watched_models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
         ("embed",), description="models beside the default one whose health is told, with commas between them"
+    )
+    slots: int = Field(8, ge=1, le=1024, description="executions of one model at a time")
+    queue: int = Field(256, ge=1, le=10_000, description="calls that wait for one model at most")
+    fallbacks: Annotated[Mapping[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_no_loops)] = Field(
+        default_factory=dict,
+        description="which model stands in for one that does not answer, as generate=generate-small, commas between",
     )

@@ -57,6 +57,11 @@ class TritonCatalogue:
             raise model_not_found(name)
         return await self._at_state(max(entries, key=_rank))
 
+    def forget(self) -> None:
+        """Models were loaded or unloaded: what is known of them is out of date."""
+        self._index_learnt_s = float("-inf")
+        self._known = {name: _Known(known.model, float("-inf")) for name, known in self._known.items()}
+
     async def loaded(self, name: str) -> Model:
         """See the port."""
         known = self._known.get(name)
@@ -84,19 +89,22 @@ class TritonCatalogue:
         return self._index
 
     async def _learn(self, name: str) -> _Known:
+        entries = [entry for entry in await self._fresh_index() if entry.name == name]
         async with self._bulkhead:
             answer = await self._server.call("ModelConfig", pb.ModelConfigRequest(name=name), name)
-        known = self._known[name] = _Known(model_of(answer.config), self._now_s())
+        version = max(entries, key=_rank).version if entries else ""
+        known = self._known[name] = _Known(model_of(answer.config, version), self._now_s())
         return known
 
 
-def model_of(config: Any) -> Model:
+def model_of(config: Any, version: str = "") -> Model:
     """What a configuration says of its model."""
     inputs = frozenset(tensor.name for tensor in config.input)
     outputs = frozenset(tensor.name for tensor in config.output)
     parameters = {name: value.string_value for name, value in config.parameters.items()}
     return Model(
         config.name,
+        version,
         kind=kind_of(inputs, outputs),
         inputs=inputs,
         parameters=parameters,

@@ -12,7 +12,7 @@ from libs.telemetry import logs
 from services.inference.app.underway import Underway
 from services.inference.domain.models import model_unavailable
 from services.inference.domain.revival import Attempts
-from services.inference.ports import ModelCatalogue, ModelControl, ModelProbe
+from services.inference.ports import ModelCatalogue, ModelControl, ModelProbe, ModelWatch
 
 ANSWER_WITHIN_S = 5.0
 
@@ -26,12 +26,14 @@ class ReviveModels:
         probe: ModelProbe,
         control: ModelControl,
         underway: Underway,
+        watch: ModelWatch,
         now_s: Callable[[], float],
     ) -> None:
         self._catalogue = catalogue
         self._probe = probe
         self._control = control
         self._underway = underway
+        self._watch = watch
         self._now_s = now_s
         self._attempts: dict[str, Attempts] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -64,8 +66,10 @@ class ReviveModels:
                 return
             self._attempts[model] = self._attempts_at(model).made(self._now_s())
             logs.warning("model died", model=model)
+            self._watch.died(model)
             self._underway.cut(model, model_unavailable(model, "its process died"))
             await self._control.reload(model)
+            self._watch.back(model)
             logs.info("model revived", model=model)
         except ServiceError as error:
             logs.warning("model not revived", model=model, why=error.message)

@@ -17,6 +17,7 @@ class FinishReason(Enum):
     UNSPECIFIED = "unspecified"
     STOP = "stop"
     LENGTH = "length"
+    BUDGET = "budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,54 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How it ended; `model` is the model's descriptive name."""
+    """How it ended. `model` is the model's descriptive name, `fallback_for` the name of the one that it stood in for.
+
+    `stamp`: the model's name and version, where the text is worth keeping: no budget cut it, and no other model was to
+    write it.
+    """
 
     finish_reason: FinishReason
     model: str
+    fallback_for: str = ""
+    stamp: tuple[str, str] | None = None
 
 
 Event = Delta | Usage | Done
+
+
+def most_output_tokens(asked: int, text: str, allowance_tokens: int | None) -> int:
+    """Most tokens to write where `allowance_tokens` may be read and written together; below 1: none.
+
+    The prompt's tokens are not known yet: no tokenizer makes more of them than its text has bytes of UTF-8.
+    """
+    return asked if allowance_tokens is None else min(asked, allowance_tokens - len(text.encode()))
+
+
+class Tally:
+    """What a model has used so far. Where it does not tell its tokens, one is counted for each BYTES_PER_TOKEN."""
+
+    BYTES_PER_TOKEN = 4
+
+    def __init__(self, text: str) -> None:
+        self._text_bytes = len(text.encode())
+        self._told = Usage(0, 0)
+        self._written_bytes = 0
+        self._begun = False
+
+    def add(self, piece: Piece) -> Usage:
+        """The usage with one more piece."""
+        read = piece.input_tokens or self._told.input_tokens
+        self._told = Usage(read, self._told.output_tokens + piece.output_tokens)
+        self._written_bytes += len(piece.text.encode())
+        self._begun = True
+        return self.usage
+
+    @property
+    def usage(self) -> Usage:
+        """All so far."""
+        if not self._begun:
+            return Usage(0, 0)
+        return Usage(
+            self._told.input_tokens or -(-self._text_bytes // self.BYTES_PER_TOKEN),
+            self._told.output_tokens or -(-self._written_bytes // self.BYTES_PER_TOKEN),
+        )

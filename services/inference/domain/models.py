@@ -70,8 +70,12 @@ def model_not_found(model: str, what: str = "there is no such model") -> NotFoun
     )
 
 
-def model_unavailable(model: str, what: str) -> UnavailableError:
-    """The error of a call to a model that is there and does not answer."""
+def model_unavailable(model: str, what: str, retry_after_s: float | None = None) -> UnavailableError:
+    """The error of a call to a model that is there and does not answer; worth trying again after RETRY_AFTER_S, unless
+    it says otherwise."""
     return UnavailableError(
-        Reason.MODEL_UNAVAILABLE, f"{model}: {what}; try again", metadata={"model": model}, retry_after_s=RETRY_AFTER_S
+        Reason.MODEL_UNAVAILABLE,
+        f"{model}: {what}; try again",
+        metadata={"model": model},
+        retry_after_s=RETRY_AFTER_S if retry_after_s is None else retry_after_s,
     )

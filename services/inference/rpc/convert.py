@@ -27,6 +27,7 @@ _FINISH_REASONS = {
     FinishReason.UNSPECIFIED: pb.FINISH_REASON_UNSPECIFIED,
     FinishReason.STOP: pb.FINISH_REASON_STOP,
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+    FinishReason.BUDGET: pb.FINISH_REASON_BUDGET,
 }
 
 
@@ -61,7 +62,8 @@ def event_message(sequence: int, event: Event) -> pb.StreamGenerateResponse:
         return pb.StreamGenerateResponse(sequence=sequence, delta=pb.Delta(text=event.text))
     if isinstance(event, Usage):
         return pb.StreamGenerateResponse(sequence=sequence, usage=usage_message(event))
-    done = pb.Done(finish_reason=finish_reason_value(event.finish_reason), model=event.model)
+    reason = finish_reason_value(event.finish_reason)
+    done = pb.Done(finish_reason=reason, model=event.model, fallback_for=event.fallback_for)
     return pb.StreamGenerateResponse(sequence=sequence, done=done)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from libs.contracts.open_inference import open_inference_pb2
 from libs.parts.processes import RunningPart
+from libs.testing.parts import REDIS_PASSWORD
 from libs.testing.serving import Served, calling, serving
 from services.inference.settings import InferenceSettings
 from services.inference.wiring import inference
@@ -19,18 +20,32 @@ from services.inference.wiring import inference
 pb: Any = open_inference_pb2()
 
 
+NO_REDIS = "redis://:none@127.0.0.1:1/0"
+
+
 @asynccontextmanager
-async def inference_before(triton_address: str, **settings: Any) -> AsyncIterator[Served]:
-    """The service, as wired, before the Triton at an address."""
-    told = {"listen": "127.0.0.1:0", "context_key_file": Path("/dev/null"), "triton_address": triton_address}
+async def inference_before(triton_address: str, redis_url: str = NO_REDIS, **settings: Any) -> AsyncIterator[Served]:
+    """The service, as wired, before the Triton and the Redis at an address."""
+    told = {
+        "listen": "127.0.0.1:0",
+        "context_key_file": Path("/dev/null"),
+        "triton_address": triton_address,
+        "redis_url": redis_url,
+    }
     async with inference(InferenceSettings.model_validate({**told, **settings})) as component, serving(component) as at:
         yield at
 
 
 @pytest.fixture(scope="session")
-async def inference_service(triton_server: RunningPart) -> AsyncIterator[Served]:
-    """The service before the Triton that all tests share."""
-    async with inference_before(triton_server.address) as served:
+def redis_url(redis_server: RunningPart) -> str:
+    """The Redis that all tests share."""
+    return f"redis://:{REDIS_PASSWORD}@{redis_server.address}/0"
+
+
+@pytest.fixture(scope="session")
+async def inference_service(triton_server: RunningPart, redis_url: str) -> AsyncIterator[Served]:
+    """The service before the Triton and the Redis that all tests share."""
+    async with inference_before(triton_server.address, redis_url) as served:
         yield served
 
 

@@ -44,9 +44,9 @@ def mortal_triton(triton_runtime: TritonRuntime, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture
-async def served(mortal_triton: RunningPart) -> AsyncIterator[Served]:
+async def served(mortal_triton: RunningPart, redis_url: str) -> AsyncIterator[Served]:
     """A service that has learnt nothing yet, before models that live."""
-    async with inference_before(mortal_triton.address) as served:
+    async with inference_before(mortal_triton.address, redis_url) as served:
         await eventually(lambda: serves(served, model_health("embed")))
         await eventually(lambda: serves(served, model_health("generate")))
         yield served

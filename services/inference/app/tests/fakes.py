@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from libs.errors.errors import ServiceError
@@ -16,6 +17,7 @@ class Catalogue:
     """Has the models it was given."""
 
     known: Sequence[Model] = ()
+    forgotten: int = 0
 
     async def models(self) -> Sequence[Model]:
         return self.known
@@ -28,6 +30,9 @@ class Catalogue:
 
     async def loaded(self, name: str) -> Model:
         return await self.model(name)
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
 
 @dataclass
@@ -87,6 +92,67 @@ class Control:
         await self.may_end.wait()
         if self.error:
             raise self.error
+
+
+@dataclass
+class Watch:
+    """Notes deaths and returns."""
+
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def died(self, model: str) -> None:
+        self.told.append(("died", model))
+
+    def back(self, model: str) -> None:
+        self.told.append(("back", model))
+
+
+@dataclass
+class Stamps:
+    """Remembers what was written; fails as told."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    writes: int = 0
+    fails: bool = False
+
+    async def write(self, versions: Mapping[str, str], gone: Collection[str]) -> bool:
+        if self.fails:
+            return False
+        self.writes += 1
+        self.versions = {name: one for name, one in self.versions.items() if name not in gone} | dict(versions)
+        return True
+
+
+@dataclass
+class Counted:
+    """An execution, and every word of what it used."""
+
+    model: str
+    words: list[tuple[int, int]] = field(default_factory=list)
+    over: bool = False
+
+    def used(self, *, input_tokens: int, output_tokens: int) -> None:
+        self.words.append((input_tokens, output_tokens))
+
+
+@dataclass
+class Counter:
+    """A meter that remembers."""
+
+    allowance: int | None = None
+    executions: list[Counted] = field(default_factory=list)
+
+    def allowance_tokens(self) -> int | None:
+        return self.allowance
+
+    @asynccontextmanager
+    async def executing(self, model: str) -> AsyncGenerator[Counted]:
+        counted = Counted(model)
+        self.executions.append(counted)
+        try:
+            yield counted
+        finally:
+            counted.over = True
 
 
 @dataclass

@@ -10,7 +10,7 @@ from libs.testing.eventually import eventually
 from services.inference.app import canary as canary_module
 from services.inference.app.canary import ASK_EVERY_S, Canary
 from services.inference.app.revive_models import ReviveModels
-from services.inference.app.tests.fakes import Catalogue, Clock, Control, Probe
+from services.inference.app.tests.fakes import Catalogue, Clock, Control, Probe, Watch
 from services.inference.app.underway import Stream, Underway
 from services.inference.domain.models import Model, ModelKind, model_unavailable
 
@@ -29,8 +29,10 @@ class Cut:
         self.count += 1
 
 
-def reviving(probe: Probe, control: Control, underway: Underway, clock: Clock) -> ReviveModels:
-    return ReviveModels(Catalogue([MODEL]), probe, control, underway, clock)
+def reviving(
+    probe: Probe, control: Control, underway: Underway, clock: Clock, watch: Watch | None = None
+) -> ReviveModels:
+    return ReviveModels(Catalogue([MODEL]), probe, control, underway, watch or Watch(), clock)
 
 
 async def settled(revive: ReviveModels) -> None:
@@ -71,6 +73,23 @@ async def test_its_streams_end_and_no_others() -> None:
     assert (waiting.count, other.count, over.count) == (1, 0, 0)
     assert waiting.stream.error is not None
     assert waiting.stream.error.reason is Reason.MODEL_UNAVAILABLE
+
+
+async def test_death_and_return_are_told() -> None:
+    """Who watches hears of a death before the reload, and of the return after it; of a living model nothing."""
+    watch, control = Watch(), Control()
+    revive = reviving(Probe(DEAD), control, Underway(), Clock(), watch)
+    revive.suspect("m")
+    await eventually(lambda: control.reloaded)
+    assert watch.told == [("died", "m")]
+    control.may_end.set()
+    await settled(revive)
+    assert watch.told == [("died", "m"), ("back", "m")]
+    living = Watch()
+    revive = reviving(Probe(), control, Underway(), Clock(), living)
+    revive.suspect("m")
+    await settled(revive)
+    assert living.told == []
 
 
 async def test_a_living_model_is_left_alone() -> None:

@@ -1,0 +1,403 @@
+"""Who gets the next slot of a model."""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+from libs.errors.errors import Reason, ResourceExhaustedError
+from services.inference.domain.callers import Priority
+from services.inference.domain.line import (
+    AGED_EVERY,
+    LONGEST_RETRY_S,
+    PATIENCE_S,
+    SHORTEST_RETRY_S,
+    Bounds,
+    Line,
+    Ticket,
+)
+
+LOW, NORMAL, HIGH = Priority
+FOREVER = float("inf")
+
+
+def enter(
+    line: Line, priority: Priority = NORMAL, tenant: str = "a", now_s: float = 0.0, within_s: float = FOREVER
+) -> Ticket:
+    """A call that displaces nobody."""
+    ticket, displaced = line.enter(tenant, priority, now_s, within_s)
+    assert displaced is None
+    return ticket
+
+
+def called(line: Line, now_s: float = 0.0) -> list[Ticket]:
+    """Those who get a slot now."""
+    found = []
+    while ticket := line.next(now_s):
+        found.append(ticket)
+    return found
+
+
+def full(slots: int, *, tenant: str = "other", queue: int = 64) -> tuple[Line, list[Ticket]]:
+    """A line whose slots are all taken, by calls of the class that may have them all."""
+    line = Line(Bounds(slots, queue))
+    running = [enter(line, HIGH, f"{tenant}-{at}") for at in range(slots)]
+    assert called(line) == running
+    return line, running
+
+
+def learnt(line: Line, service_s: float) -> None:
+    """The line has seen executions of so long."""
+    for _ in range(200):
+        ticket = enter(line, HIGH, "teacher")
+        assert called(line) == [ticket]
+        line.leave(ticket, service_s)
+
+
+def test_a_free_slot_is_had_at_once() -> None:
+    """Nobody waits while there is room, in the order of arrival."""
+    line = Line(Bounds(4, 8))
+    tickets = [enter(line, HIGH, tenant) for tenant in "abcd"]
+    assert called(line) == tickets
+    assert (line.running, line.waiting()) == (4, 0)
+
+
+def test_higher_classes_go_first() -> None:
+    """Whatever the order in which they came."""
+    line, running = full(1)
+    low, normal, high = enter(line, LOW), enter(line, NORMAL), enter(line, HIGH)
+    order = []
+    for _ in range(3):
+        line.leave(running[-1], 1.0)
+        running += called(line, 1.0)
+        order.append(running[-1])
+    assert order == [high, normal, low]
+
+
+@pytest.mark.parametrize(
+    ("slots", "low", "normal_and_low"), [(1, 1, 1), (2, 1, 1), (3, 1, 2), (4, 2, 3), (8, 4, 6), (9, 4, 6)]
+)
+def test_slots_are_kept_for_higher_classes(slots: int, low: int, normal_and_low: int) -> None:
+    """LOW alone gets half, LOW and NORMAL together three quarters, HIGH the rest."""
+    line = Line(Bounds(slots, 100))
+    for at in range(slots):
+        enter(line, LOW, f"a{at}")
+    assert len(called(line)) == low
+    for at in range(slots):
+        enter(line, NORMAL, f"b{at}")
+    assert len(called(line)) == normal_and_low - low
+    for at in range(slots):
+        enter(line, HIGH, f"c{at}")
+    assert len(called(line)) == slots - normal_and_low
+
+
+def test_tenants_take_turns() -> None:
+    """A tenant with a hundred calls waits as long for its second turn as another for its first."""
+    line, running = full(1, queue=400)
+    for _ in range(100):
+        enter(line, tenant="many")
+    few = [enter(line, tenant="few") for _ in range(3)]
+    one = enter(line, tenant="one")
+    order = []
+    for _ in range(8):
+        line.leave(running[-1], 1.0)
+        running += called(line, 1.0)
+        order.append(running[-1].tenant)
+    assert order == ["many", "few", "one", "many", "few", "many", "few", "many"]
+    assert all(ticket.begun_s is None for ticket in (*few, one))
+
+
+def test_a_tenant_has_its_share_of_slots_while_others_wait() -> None:
+    """Three quarters at most, also of a higher class; all, where nobody else can have the next."""
+    line = Line(Bounds(4, 100))
+    for _ in range(10):
+        enter(line, HIGH, "greedy")
+    greedy = called(line)
+    assert len(greedy) == 4
+    other = enter(line, LOW, "other")
+    line.leave(greedy[0], 1.0)
+    assert called(line, 1.0) == [other]
+    line.leave(greedy[1], 1.0)
+    assert [ticket.tenant for ticket in called(line, 1.0)] == ["greedy"]
+
+
+def test_slots_are_shared_not_turns() -> None:
+    """A tenant whose calls take long does not end up with all slots: who has fewest goes next."""
+    line, running = full(4)
+    for tenant in ("long", "short"):
+        for _ in range(20):
+            enter(line, HIGH, tenant)
+    for ticket in running:
+        line.leave(ticket, 1.0)
+    held = called(line, 1.0)
+    for at in range(8):
+        for ticket in [one for one in held if one.tenant == "short"]:
+            line.leave(ticket, 1.1 + 0.1 * at)
+            held.remove(ticket)
+        held += called(line, 1.1 + 0.1 * at)
+        assert Counter(ticket.tenant for ticket in held) == {"long": 2, "short": 2}
+
+
+def test_who_leaves_the_queue_leaves_no_hole() -> None:
+    """A call that gives up waiting is nobody's turn, and its place is free; leaving twice changes nothing."""
+    line, running = full(1, queue=2)
+    first, second = enter(line, tenant="a"), enter(line, tenant="b")
+    line.leave(first, 1.0)
+    line.leave(first, 1.0)
+    third = enter(line, tenant="c")
+    line.leave(running[0], 1.0)
+    line.leave(running[0], 1.0)
+    assert called(line, 1.0) == [second]
+    line.leave(second, 2.0)
+    assert called(line, 2.0) == [third]
+    line.leave(third, 3.0)
+    assert (line.running, line.waiting()) == (0, 0)
+
+
+def test_a_full_queue_refuses() -> None:
+    """With OVERLOADED, and a time at which it is worth coming back."""
+    line = Line(Bounds(1, 2))
+    learnt(line, 0.5)
+    assert called(line) == [] and enter(line, HIGH, "r") in called(line)
+    enter(line, tenant="a")
+    enter(line, tenant="b")
+    with pytest.raises(ResourceExhaustedError) as caught:
+        line.enter("c", NORMAL, 0.0, FOREVER)
+    assert caught.value.reason is Reason.OVERLOADED
+    assert caught.value.retry_after_s == pytest.approx(1.5)
+
+
+def test_a_tenant_has_its_share_of_the_queue() -> None:
+    """Half of the places: others find one."""
+    line, _ = full(1, queue=8)
+    for _ in range(4):
+        enter(line, tenant="greedy")
+    with pytest.raises(ResourceExhaustedError):
+        line.enter("greedy", HIGH, 0.0, FOREVER)
+    enter(line, tenant="other")
+
+
+def test_a_more_urgent_call_takes_a_place_in_a_full_queue() -> None:
+    """That of the newest of the lowest class, of the tenant with most of them."""
+    line, _ = full(1, queue=4)
+    enter(line, LOW, "a")
+    newest = [enter(line, LOW, "b") for _ in range(2)][-1]
+    enter(line, NORMAL, "c")
+    ticket, displaced = line.enter("d", HIGH, 0.0, FOREVER)
+    assert displaced is newest
+    assert (line.waiting(), line.waiting(HIGH)) == (4, 1)
+    line.leave(newest, 0.0)
+    assert ticket in line.tickets()
+    assert line.waiting() == 4
+
+
+def test_a_tenant_with_less_takes_a_place_of_one_with_more() -> None:
+    """Of the same class, until both have as many; never of a higher class."""
+    line, _ = full(1, queue=6)
+    for tenant in "aaabb":
+        enter(line, tenant=tenant)
+    enter(line, HIGH, "c")
+    _, displaced = line.enter("d", NORMAL, 0.0, FOREVER)
+    assert displaced is not None and displaced.tenant == "a"
+    with pytest.raises(ResourceExhaustedError):
+        line.enter("d", NORMAL, 0.0, FOREVER)
+    with pytest.raises(ResourceExhaustedError):
+        line.enter("e", LOW, 0.0, FOREVER)
+
+
+def test_too_late_is_refused_at_once() -> None:
+    """A call that would be answered after its deadline does not wait for it; RetryInfo is when its turn would be."""
+    line = Line(Bounds(2, 100))
+    learnt(line, 1.0)
+    for at in range(2):
+        enter(line, HIGH, f"r{at}")
+    assert len(called(line)) == 2
+    for at in range(5):
+        enter(line, HIGH, f"w{at}", within_s=60.0)
+    # Six are before it or are it, two at a time, a second each: its turn in 3 s, its answer in 4 s.
+    with pytest.raises(ResourceExhaustedError) as caught:
+        line.enter("late", HIGH, 0.0, 3.9)
+    assert caught.value.retry_after_s == pytest.approx(3.0)
+    enter(line, HIGH, "in time", within_s=4.1)
+
+
+def test_who_need_not_wait_is_never_too_late() -> None:
+    """A short deadline is the caller's own matter while there is room."""
+    line = Line(Bounds(2, 100))
+    learnt(line, 1.0)
+    ticket = enter(line, HIGH, within_s=0.1)
+    assert called(line) == [ticket]
+    assert not line.comes_too_late(ticket, 0.05)
+
+
+def test_a_turn_that_comes_too_late_is_known() -> None:
+    """After a wait that leaves less than half of the usual time."""
+    line = Line(Bounds(1, 100))
+    learnt(line, 1.0)
+    running = enter(line, HIGH)
+    assert called(line) == [running]
+    ticket = enter(line, HIGH, "b", within_s=2.5)
+    line.leave(running, 1.9)
+    assert called(line, 1.9) == [ticket]
+    assert (line.comes_too_late(ticket, 1.9), line.comes_too_late(ticket, 2.1)) == (False, True)
+
+
+def test_guesses_that_were_too_low_are_corrected() -> None:
+    """LOW waits longer than its place says while higher classes go on coming: soon it is told so when it comes."""
+    line = Line(Bounds(1, 100))
+    learnt(line, 1.0)
+    now_s, running = 0.0, enter(line, HIGH)
+    called(line)
+    for _ in range(60):
+        low = enter(line, LOW, "low", now_s)
+        for _ in range(3):
+            high = enter(line, HIGH, "high", now_s)
+            now_s += 1.0
+            line.leave(running, now_s)
+            assert called(line, now_s) == [high]
+            running = high
+        now_s += 1.0
+        line.leave(running, now_s)
+        assert called(line, now_s) == [low]
+        running = low
+    with pytest.raises(ResourceExhaustedError):
+        line.enter("low", LOW, now_s, 3.0)
+    enter(line, LOW, "low", now_s, 6.0)
+
+
+def test_retry_is_bounded() -> None:
+    """From a tenth of a second to half a minute, however long the queue is."""
+    line = Line(Bounds(1, 10_000))
+    assert line.retry_s(LOW) == SHORTEST_RETRY_S
+    learnt(line, 100.0)
+    assert line.retry_s(LOW) == LONGEST_RETRY_S
+
+
+def test_nothing_is_kept_of_who_is_gone() -> None:
+    """Neither of tenants that were served nor of those that were refused."""
+    line, running = full(1, queue=2)
+    for at in range(2):
+        enter(line, tenant=f"w{at}")
+    for at in range(50):
+        with pytest.raises(ResourceExhaustedError):
+            line.enter(f"refused-{at}", NORMAL, 0.0, FOREVER)
+    line.leave(running[0], 1.0)
+    while found := called(line, 1.0):
+        line.leave(found[0], 1.0)
+    assert not (line._waiting_of or line._running_of or line._last_turn or any(line._waiting.values()))
+
+
+class Simulation:
+    """Calls that come, wait, give up and end by chance, all from one seed; checks at each step what must hold."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.bounds = Bounds(self.random.randint(1, 9), self.random.randint(1, 40))
+        self.line = Line(self.bounds)
+        self.now_s = 0.0
+        self.waiting: list[Ticket] = []
+        self.running: list[Ticket] = []
+        self.older_when_patience_ended: dict[Ticket, int] = {}
+        self.able_turns: defaultdict[Ticket, int] = defaultdict(int)
+        self.turns: list[Ticket] = []
+
+    def steps(self, count: int) -> Iterator[None]:
+        for _ in range(count):
+            self.now_s += self.random.expovariate(5.0)
+            self.random.choice([self.arrive, self.arrive, self.finish, self.finish, self.give_up])()
+            self.call()
+            self.check()
+            yield
+
+    def arrive(self) -> None:
+        tenant, priority = f"t{int(self.random.expovariate(0.5))}", self.random.choice([LOW, LOW, NORMAL, HIGH])
+        try:
+            ticket, displaced = self.line.enter(tenant, priority, self.now_s, self.random.choice([FOREVER, 20.0]))
+        except ResourceExhaustedError as error:
+            assert SHORTEST_RETRY_S <= (error.retry_after_s or 0.0) <= LONGEST_RETRY_S
+            return
+        self.waiting.append(ticket)
+        if displaced is not None:
+            assert displaced.priority <= priority
+            self.waiting.remove(displaced)
+
+    def finish(self) -> None:
+        if self.running:
+            self.leave(self.running)
+
+    def give_up(self) -> None:
+        if self.waiting:
+            self.leave(self.waiting)
+
+    def leave(self, among: list[Ticket]) -> None:
+        ticket = among.pop(self.random.randrange(len(among)))
+        self.line.leave(ticket, self.now_s)
+
+    def may_have_one(self, ticket: Ticket) -> bool:
+        """By the promise alone, counted anew."""
+        classes = Counter(one.priority for one in self.running)
+        up_to = {priority: sum(classes[below] for below in Priority if below <= priority) for priority in Priority}
+        return all(up_to[one] < self.bounds.slots_up_to(one) for one in Priority if one >= ticket.priority)
+
+    def has_its_share(self, ticket: Ticket) -> bool:
+        return sum(one.tenant == ticket.tenant for one in self.running) >= self.bounds.tenant_slots
+
+    def call(self) -> None:
+        while True:
+            able = [one for one in self.waiting if self.may_have_one(one)]
+            within = [one for one in able if not self.has_its_share(one)]
+            patient = [one for one in within if self.now_s - one.arrived_s >= PATIENCE_S]
+            ticket = self.line.next(self.now_s)
+            if ticket is None:
+                assert not able, "a slot that somebody could have is free"
+                return
+            assert ticket in (within or able)
+            aged = bool(patient) and ticket is min(patient, key=lambda one: one.arrived_s)
+            assert aged or ticket.priority == max(one.priority for one in within or able)
+            for one in patient:
+                self.able_turns[one] += 1
+                older = sum(other.arrived_s < one.arrived_s for other in self.waiting)
+                self.older_when_patience_ended.setdefault(one, older)
+            self.waiting.remove(ticket)
+            self.running.append(ticket)
+
+    def check(self) -> None:
+        assert self.line.running == len(self.running) <= self.bounds.slots
+        assert self.line.waiting() == len(self.waiting) <= self.bounds.queue
+        assert sorted(map(id, self.line.tickets())) == sorted(map(id, self.waiting))
+        for count in Counter(one.tenant for one in self.waiting).values():
+            assert count <= self.bounds.tenant_queue
+        for ticket, turns in self.able_turns.items():
+            assert turns <= AGED_EVERY * (self.older_when_patience_ended[ticket] + 1)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_happens(seed: int) -> None:
+    """No slot is lost and none given twice; nobody is passed over who could have had it, but by priority, by fairness
+    or by age; who has waited long enough goes within the stated bound; all bounds hold."""
+    simulation = Simulation(seed)
+    for _ in simulation.steps(1500):
+        pass
+    while simulation.running or simulation.waiting:
+        simulation.finish()
+        simulation.now_s += 0.1
+        simulation.call()
+        simulation.check()
+    assert simulation.line.running == 0
+
+
+def test_the_lowest_class_does_not_starve() -> None:
+    """While HIGH never lets a slot go free, a LOW call of a short queue gets its turn within the bound: at the latest
+    the fourth turn after its patience has ended."""
+    line, running = full(2)
+    low, now_s, turns = enter(line, LOW, "patient"), 0.0, 0
+    while low.begun_s is None:
+        now_s += 0.5
+        enter(line, HIGH, f"h{now_s}", now_s)
+        line.leave(running.pop(0), now_s)
+        begun = called(line, now_s)
+        running += begun
+        turns += len(begun) if now_s >= PATIENCE_S else 0
+    assert turns <= AGED_EVERY
+    assert low.begun_s >= PATIENCE_S
