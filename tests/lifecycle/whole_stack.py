@@ -14,7 +14,7 @@ from libs.testing.eventually import eventually
 from tests.commands import run_weft, start_weft
 from tools.stack.snapshot import read_snapshot
 
-PARTS = ("gateway", "rag", "embedding", "inference", "triton", "redis", "qdrant")
+PARTS = ("gateway", "rag", "embedding", "inference", "issuer", "triton", "redis", "qdrant")
 # What a test waits for, sooner than a user would want to pay for it.
 SETTINGS = {"WEFT_RAG_INGEST_LEASE_S": "5", "WEFT_RAG_SWEEP_EVERY_S": "0.5", "WEFT_RAG_SWEEP_GRACE_S": "0"}
 GONE_WITHIN_S = 20.0

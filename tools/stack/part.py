@@ -13,9 +13,7 @@ LAUNCHER = REPOSITORY_ROOT / "weft"
 # Packed, the program has no repository around it, and what it is unpacked to is no place for data.
 DEFAULT_STATE = (REPOSITORY_ROOT if LAUNCHER.exists() else Path.cwd()) / ".weft"
 LOOPBACK = "127.0.0.1"
-# Of the tokens that a stack signs itself, for its own gateway.
-ISSUER = "weft-local"
-AUDIENCE = "weft"
+AUDIENCE = "weft"  # of the tokens that a stack's issuer signs for its gateway
 
 
 class StackError(RuntimeError):

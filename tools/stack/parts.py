@@ -2,7 +2,13 @@
 
 from tools.stack import setup
 from tools.stack.part import Declaration, Part
-from tools.stack.start import start_qdrant_part, start_redis_part, start_service, start_triton_part
+from tools.stack.start import (
+    start_issuer_part,
+    start_qdrant_part,
+    start_redis_part,
+    start_service,
+    start_triton_part,
+)
 
 _RAG = ("weft.rag.v1.DocumentService", "weft.rag.v1.SearchService", "weft.rag.v1.AnswerService")
 _EMBEDDING = ("weft.embedding.v1.EmbeddingService",)
@@ -27,6 +33,7 @@ DECLARATION = Declaration(
         ),
         Part("embedding", 7702, start_service("embedding"), needs=("redis", "inference"), health=("", *_EMBEDDING)),
         Part("inference", 7703, start_service("inference"), needs=("redis", "triton"), health=("", *_INFERENCE)),
+        Part("issuer", 7704, start_issuer_part),
         Part("triton", 7710, start_triton_part, health=("",)),
         Part("redis", 7711, start_redis_part),
         Part("qdrant", 7712, start_qdrant_part),

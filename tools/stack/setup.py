@@ -26,13 +26,18 @@ QUESTION = "How does Weft keep a deleted document out of search results?"
 
 def prepare(stack: Stack, progress: Progress) -> None:
     """Installs Triton and its models; makes the stack's keys, its settings file, and a new token for its developer."""
+    from libs.auth.keys import create_keys
     from libs.parts.triton import ensure_triton
+    from tools.stack.issuer import ensure_client, write_issuer
     from tools.stack.tokens import all_scopes, stack_token
 
     ensure_plans(stack)
     ensure_triton(progress)
     progress("keys and token", 0.0)
     folder = stack.folder("keys")
+    create_keys(folder)
+    write_issuer(stack)
+    ensure_client(folder, tenant=TENANT, scopes=all_scopes())
     token = stack_token(folder, subject=SUBJECT, tenant=TENANT, scopes=all_scopes(), ttl_s=TOKEN_TTL_S)
     write_whole(folder / TOKEN_FILE, token + "\n")
     for name in SECRETS:

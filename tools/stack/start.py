@@ -9,10 +9,12 @@ from collections.abc import Callable
 from libs.parts.processes import RunningPart, python_environment, start_part, wait_until
 from libs.parts.qdrant import start_qdrant
 from libs.parts.valkey import start_redis
-from tools.stack.part import AUDIENCE, ISSUER, Stack
+from tools.stack.issuer import read_issuer
+from tools.stack.part import AUDIENCE, Stack
 from tools.stack.plans import plans_file
 
 SERVICE_READY_WITHIN_S = 60.0
+ISSUER_READY_WITHIN_S = 30.0
 Recipe = Callable[[Stack], str]
 OTLP_ENDPOINT = "WEFT_OTLP_ENDPOINT"  # turns traces on in all services
 
@@ -31,6 +33,17 @@ def start_triton_part(stack: Stack) -> RunningPart:
     from libs.parts.triton import ensure_triton, start_triton  # brings in gRPC
 
     return start_triton(ensure_triton(), stack.ports["triton"], log=stack.log("triton"))
+
+
+def start_issuer_part(stack: Stack) -> RunningPart:
+    """The OAuth2 token endpoint; ready when it listens."""
+    keys = stack.folder("keys")
+    options = {"--keys": str(keys), "--port": str(stack.ports["issuer"]), "--issuer": read_issuer(keys)}
+    command = [sys.executable, "-P", "-m", "tools.issuer", *(word for option in options.items() for word in option)]
+    log, address = stack.log("issuer"), stack.address("issuer")
+    part = start_part("issuer", command, log=log, address=address, environment=python_environment())
+    wait_until(part, lambda: "ready " in part.written(), ISSUER_READY_WITHIN_S)
+    return part
 
 
 def start_service(name: str) -> Callable[[Stack], RunningPart]:
@@ -78,8 +91,8 @@ def _secret(file: str) -> Recipe:
 
 
 def _issuers(stack: Stack) -> str:
-    keys = str(stack.folder("keys") / "jwks.json")
-    return json.dumps([{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": keys}])
+    keys = stack.folder("keys")
+    return json.dumps([{"issuer": read_issuer(keys), "audience": AUDIENCE, "jwks_file": str(keys / "jwks.json")}])
 
 
 def _tokenizer_file(stack: Stack) -> str:
