@@ -8,17 +8,17 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import grpc
 from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from libs.ledger.ledger import RedisLedger
 from libs.rpc.channel import channel
 from libs.rpc.health import serves
 from libs.rpc.server import Component
+from libs.store.redis import connect
 from libs.telemetry import logs
 from services.rag.adapters.catalogue import CatalogueLimits, RedisCatalogue
 from services.rag.adapters.embedder import EmbeddingServiceEmbedder
@@ -46,13 +46,19 @@ from weft.rag.v1 import (
 
 _STORE_TIMEOUT_S = 10
 _REDIS_CONNECTIONS = 64
+_CANCEL_AGAIN_S = 0.2
+_LEDGER_CLOSES_WITHIN_S = 5
+"""What the ledger was told and has not written is tried for so long after the last call."""
 
 
 @asynccontextmanager
 async def rag(settings: RagSettings) -> AsyncIterator[Component]:
     """rag, connected and sweeping while entered. What it depends on need not be there yet."""
     async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(connect_redis(settings.redis_url.get_secret_value()))
+        url = settings.redis_url.get_secret_value()
+        redis = await stack.enter_async_context(connect(url, _STORE_TIMEOUT_S, _REDIS_CONNECTIONS))
+        ledger = RedisLedger(await stack.enter_async_context(connect(url)))
+        stack.push_async_callback(ledger.aclose, _LEDGER_CLOSES_WITHIN_S)
         key = _secret(settings.qdrant_api_key)
         qdrant = await stack.enter_async_context(connect_qdrant(settings.qdrant_address, key))
         embedding = await stack.enter_async_context(channel(settings.embedding_address))
@@ -61,8 +67,8 @@ async def rag(settings: RagSettings) -> AsyncIterator[Component]:
         catalogue = RedisCatalogue(redis, _catalogue_limits(settings), new_id=_new_id, now_s=time.time)
         index = QdrantIndex(qdrant, terms)
         sweeping = asyncio.create_task(_sweep_again_and_again(Sweep(catalogue, index), settings.sweep_every_s))
-        stack.push_async_callback(_ended, sweeping)
-        yield component(settings, catalogue, index, terms, embedding, inference)
+        stack.push_async_callback(end, sweeping)
+        yield replace(component(settings, catalogue, index, terms, embedding, inference), accounts=ledger)
 
 
 def component(
@@ -98,25 +104,6 @@ def component(
             "weft.rag.v1.AnswerService": [catalogue.check, index.check, can_generate],
         },
     )
-
-
-@asynccontextmanager
-async def connect_redis(url: str) -> AsyncIterator[Redis]:
-    """A pool of connections; it waits for a free one. No retries: a script may have run though its answer is lost."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        timeout=_STORE_TIMEOUT_S,
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=_STORE_TIMEOUT_S,
-        socket_connect_timeout=_STORE_TIMEOUT_S,
-        max_connections=_REDIS_CONNECTIONS,
-    )
-    redis = Redis.from_pool(pool)
-    try:
-        yield redis
-    finally:
-        await redis.aclose()
 
 
 @asynccontextmanager
@@ -170,9 +157,11 @@ async def _sweep_again_and_again(sweep: Sweep, every_s: float) -> None:
                 logs.info("sweep", removed=removed)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancels until it is heard: grpc.aio loses a cancel that comes in the moment in which a call ends well."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
 
 
 def _new_id() -> str:

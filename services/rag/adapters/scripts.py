@@ -1,4 +1,4 @@
-"""The catalogue's scripts in Redis, and what it means when Redis is not reached."""
+"""The catalogue's scripts in Redis."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from redis import exceptions
 from redis.asyncio import Redis
 
-from libs.errors.errors import Reason, UnavailableError
+from libs.store import redis as redis_store
 
 _SCRIPTS = (
     "create_collection",
@@ -47,15 +46,7 @@ class Scripts:
 async def reached(command: Any) -> Any:
     """What a command returns (redis-py types the same methods for both of its clients, so: Any). Raises
     UnavailableError where Redis was not reached or cannot serve right now."""
-    try:
-        return await command
-    except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.OutOfMemoryError, OSError) as error:
-        raise UnavailableError(
-            Reason.DEPENDENCY_UNAVAILABLE,
-            "redis cannot be reached right now; try again",
-            metadata={"dependency": "redis"},
-            retry_after_s=1.0,
-        ) from error
+    return await redis_store.reached(command)
 
 
 def _source(name: str) -> str:

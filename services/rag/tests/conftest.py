@@ -16,13 +16,14 @@ from redis.asyncio import Redis
 
 from libs.parts.processes import RunningPart
 from libs.parts.triton import TritonRuntime
+from libs.store.redis import connect
 from libs.testing.parts import QDRANT_API_KEY, REDIS_PASSWORD
 from services.rag.adapters.catalogue import CatalogueLimits, RedisCatalogue
 from services.rag.adapters.index import QdrantIndex
 from services.rag.adapters.terms import Bm25Terms
 from services.rag.ports import Catalogue, PassageIndex
 from services.rag.tests.fakes import FakeCatalogue, FakeIndex
-from services.rag.wiring import connect_qdrant, connect_redis
+from services.rag.wiring import connect_qdrant
 
 _numbers = itertools.count(1)
 
@@ -44,7 +45,7 @@ def tenant() -> str:
 @pytest.fixture(scope="session")
 async def redis(redis_server: RunningPart) -> AsyncIterator[Redis]:
     """A client of the real server."""
-    async with connect_redis(redis_url(redis_server)) as client:
+    async with connect(redis_url(redis_server), timeout_s=10) as client:
         yield client
 
 
