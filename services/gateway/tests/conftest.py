@@ -74,5 +74,6 @@ def gateway(shared_gateway: Gateway) -> Gateway:
     seen = shared_gateway.seen
     for noted in (seen.contexts, seen.metadata, seen.remaining_s):
         noted.clear()
-    seen.produced = seen.ended = 0
+    seen.produced = seen.ended = seen.used_tokens = 0
+    seen.unavailable = False
     return shared_gateway

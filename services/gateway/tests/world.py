@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,8 @@ class Seen:
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     stamps: dict[str, str] = field(default_factory=dict)
     """What the answers to texts that begin with "keep" say that they depend on."""
+    used_tokens: int = 0
+    unavailable: bool = False
 
     def note(self, context: Context) -> None:
         self.contexts.append(current_call())
@@ -69,11 +71,14 @@ class Embedding(embedding_grpc.EmbeddingServiceServicer):
             self._seen.ended += 1
         if order == "missing":
             raise NotFoundError(Reason.MODEL_NOT_FOUND, "no model m", metadata={"model": "m"})
-        if order == "down":
+        if self._seen.unavailable:
             raise UnavailableError(Reason.MODEL_UNAVAILABLE, "no model m now", metadata={"model": "m"})
         if order == "use":
             async with executing("embed") as execution:
-                execution.used(input_tokens=min(int(rest), execution.allowance_tokens or int(rest)), output_tokens=0)
+                may = execution.allowance_tokens
+                used = int(rest) if may is None else min(int(rest), may)
+                execution.used(input_tokens=used, output_tokens=0)
+                self._seen.used_tokens += used
         if order == "keep":
             depends(self._seen.stamps)
         context.set_trailing_metadata((("x-own", "1"), ("own-bin", b"\x00\xff")))
@@ -118,6 +123,12 @@ class Gateway:
     channel: Any
     seen: Seen
     upstreams: Mapping[str, str]
+
+    def embed(self, *texts: str, metadata: Sequence[tuple[str, str | bytes]] | None = None, **claims: Any) -> Any:
+        """A call of Embed with the metadata, a good token's where none is named."""
+        body = embedding_pb.EmbedRequest(texts=texts).SerializeToString()
+        sent = self.bearer(**claims) if metadata is None else metadata
+        return self.channel.unary_unary("/weft.embedding.v1.EmbeddingService/Embed")(body, metadata=sent)
 
     def bearer(self, **claims: Any) -> tuple[tuple[str, str], ...]:
         """Metadata with a good token, but for `claims`."""
