@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -82,17 +82,28 @@ def limit_groups() -> tuple[str, ...]:
 
 
 @cache
+def _plan() -> Group:
+    calls = f"must be a whole number from 1 to {MAX_OPEN_CALLS:,}; write e.g. `{{name}}: 100`"
+    return Group(
+        {
+            "limits": _limits(),
+            "budgets": _budgets(),
+            "highest_priority": _choice(*PRIORITIES),
+            "fallback": Leaf(_boolean, "must be true or false"),
+            "open_calls": Leaf(_whole(MAX_OPEN_CALLS), calls),
+        }
+    )
+
+
+@cache
+def plan_leaves() -> tuple[Path, ...]:
+    """The paths of all values that a plan has: ("limits", "tenant", "minute")."""
+    return tuple(_leaves(_plan()))
+
+
+@cache
 def file_schema() -> Group:
     """All that a settings file may say."""
-    plan: dict[str, Leaf | Group | Named] = {
-        "limits": _limits(),
-        "budgets": _budgets(),
-        "highest_priority": _choice(*PRIORITIES),
-        "fallback": Leaf(_boolean, "must be true or false"),
-        "open_calls": Leaf(
-            _whole(MAX_OPEN_CALLS), f"must be a whole number from 1 to {MAX_OPEN_CALLS:,}; write e.g. `{{name}}: 100`"
-        ),
-    }
     name = Leaf(_matching(_NAME), "must be the name of a plan")
     price = Leaf(
         _money(MAX_PRICE),
@@ -104,9 +115,9 @@ def file_schema() -> Group:
                 _matching(_CURRENCY), "must be three capital letters of ISO 4217; write e.g. `{name}: USD`"
             ),
             "prices": Named(Group({"input": price, "output": price}), "model", _MODEL, 1000),
-            "plans": Named(Group(plan), "plan", _NAME, 1000),
+            "plans": Named(_plan(), "plan", _NAME, 1000),
             "default_plan": name,
-            "tenants": Named(Group({"plan": name, **plan}), "tenant", _NAME, 50_000),
+            "tenants": Named(Group({"plan": name, **_plan().parts}), "tenant", _NAME, 50_000),
         }
     )
 
@@ -211,16 +222,13 @@ _NAMES = {
 }
 
 
-def leaf_paths(group: Group, under: Path = ()) -> list[Path]:
-    """The paths of all values that a group has; not of those whose names a file chooses."""
-    found: list[Path] = []
+def _leaves(group: Group, under: Path = ()) -> Iterator[Path]:
     for name, part in group.parts.items():
         path = (*under, name)
         if isinstance(part, Group):
-            found += leaf_paths(part, path)
+            yield from _leaves(part, path)
         elif isinstance(part, Leaf):
-            found.append(path)
-    return found
+            yield path
 
 
 def _ends(schema: Schema) -> bool:
