@@ -1,4 +1,5 @@
-"""The embedding service before the inference service before a real Triton, the two services in this process."""
+"""The embedding service before the inference service before a real Triton, with a real Redis; the two services in this
+process."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import pytest
 
 from libs.parts.processes import RunningPart
 from libs.parts.triton import TritonRuntime
+from libs.testing.parts import REDIS_PASSWORD
 from libs.testing.serving import Served, calling, serving
 from services.embedding.settings import EmbeddingSettings
 from services.embedding.wiring import embedding
@@ -18,7 +20,8 @@ from services.inference.settings import InferenceSettings
 from services.inference.wiring import inference
 from weft.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
-COMMON = {"listen": "127.0.0.1:0", "context_key_file": Path("/dev/null")}
+NO_REDIS = "redis://:none@127.0.0.1:1/0"
+COMMON = {"listen": "127.0.0.1:0", "context_key_file": Path("/dev/null"), "redis_url": NO_REDIS}
 
 
 @asynccontextmanager
@@ -35,17 +38,26 @@ def tokenizer_file(runtime: TritonRuntime) -> Path:
 
 
 @pytest.fixture(scope="session")
-async def inference_service(triton_server: RunningPart) -> AsyncIterator[Served]:
-    """The inference service before the Triton that all tests share."""
-    settings = InferenceSettings.model_validate({**COMMON, "triton_address": triton_server.address})
+def redis_url(redis_server: RunningPart) -> str:
+    """The Redis that all tests share."""
+    return f"redis://:{REDIS_PASSWORD}@{redis_server.address}/0"
+
+
+@pytest.fixture(scope="session")
+async def inference_service(triton_server: RunningPart, redis_url: str) -> AsyncIterator[Served]:
+    """The inference service before the Triton and the Redis that all tests share."""
+    told = {**COMMON, "triton_address": triton_server.address, "redis_url": redis_url}
+    settings = InferenceSettings.model_validate(told)
     async with inference(settings) as component, serving(component) as served:
         yield served
 
 
 @pytest.fixture(scope="session")
-async def embedding_service(inference_service: Served, triton_runtime: TritonRuntime) -> AsyncIterator[Served]:
+async def embedding_service(
+    inference_service: Served, triton_runtime: TritonRuntime, redis_url: str
+) -> AsyncIterator[Served]:
     """The embedding service before it."""
-    async with embedding_before(inference_service.address, triton_runtime) as served:
+    async with embedding_before(inference_service.address, triton_runtime, redis_url=redis_url) as served:
         yield served
 
 

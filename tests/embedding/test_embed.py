@@ -20,6 +20,7 @@ from libs.rpc.status import status_of
 from libs.testing.eventually import eventually
 from libs.testing.serving import Served, calling
 from tests.embedding.conftest import embedding_before
+from tests.embedding.reading import has_read, is_idle, texts_read
 from weft.embedding.v1 import embedding_service_pb2 as pb
 from weft.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
@@ -158,29 +159,6 @@ async def test_a_cancel_ends_all_batches(embedding_service: Served, triton_serve
             await call
     await eventually(lambda: is_idle(triton_server), within_s=20)
     assert await texts_read(triton_server) < before + 512
-
-
-async def texts_read(triton: RunningPart) -> int:
-    """How many texts the embed model has read."""
-    messages: Any = open_inference_pb2()
-    async with grpc.aio.insecure_channel(triton.address) as channel:
-        statistics: Any = channel.unary_unary(
-            "/inference.GRPCInferenceService/ModelStatistics", None, messages.ModelStatisticsResponse.FromString
-        )
-        answer = await statistics(messages.ModelStatisticsRequest(name="embed").SerializeToString())
-    return int(answer.model_stats[0].inference_count)
-
-
-async def has_read(triton: RunningPart, count: int) -> bool:
-    """Whether it has read so many."""
-    return await texts_read(triton) >= count
-
-
-async def is_idle(triton: RunningPart) -> bool:
-    """Whether it reads nothing but what health asks now and then."""
-    before = await texts_read(triton)
-    await asyncio.sleep(0.5)
-    return await texts_read(triton) <= before + 2
 
 
 async def test_health_follows_the_model(embedding_service: Served, triton_runtime: TritonRuntime) -> None:
