@@ -107,18 +107,18 @@ def time_of(claims: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def malformed(why: str) -> UnauthenticatedError:
-    """The error of a token that cannot be read."""
-    return UnauthenticatedError(Reason.TOKEN_MALFORMED, f"the token cannot be used: {why}")
+def malformed(why: str, what: str = "token") -> UnauthenticatedError:
+    """The error of a token, or of what else is sent in its place, that cannot be read."""
+    return UnauthenticatedError(Reason.TOKEN_MALFORMED, f"the {what} cannot be used: {why}")
 
 
-def refused(why: str) -> UnauthenticatedError:
-    """The error of a token that is not believed."""
-    return UnauthenticatedError(Reason.TOKEN_REFUSED, f"the token is refused: {why}")
+def refused(why: str, what: str = "token") -> UnauthenticatedError:
+    """The error of one that is not believed."""
+    return UnauthenticatedError(Reason.TOKEN_REFUSED, f"the {what} is refused: {why}")
 
 
 def expired(expire_time_s: float, what: str = "token") -> UnauthenticatedError:
-    """The error of a token, or of what else is sent in its place, that was good until then."""
+    """The error of one that was good until then."""
     expire_time = datetime.fromtimestamp(expire_time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return UnauthenticatedError(
         Reason.TOKEN_EXPIRED,

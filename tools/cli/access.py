@@ -1,19 +1,19 @@
-"""`weft token`."""
+"""`weft token`, `weft key` and `weft client`."""
 
-import re
 import sys
 from typing import Annotated
 
 import typer
 
+from tools.cli import client, key
+from tools.cli.durations import seconds
 from tools.cli.stack import State, state_folder
-
-_DURATION = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def register(app: typer.Typer) -> None:
     app.command()(token)
+    key.register(app)
+    client.register(app)
 
 
 def token(
@@ -34,14 +34,7 @@ def token(
         print(f"weft: {folder} has no keys yet: `weft up` makes them", file=sys.stderr)
         raise typer.Exit(1)
     try:
-        print(stack_token(folder, subject=subject, tenant=tenant, scopes=scope or all_scopes(), ttl_s=_seconds(ttl)))
+        print(stack_token(folder, subject=subject, tenant=tenant, scopes=scope or all_scopes(), ttl_s=seconds(ttl)))
     except (ValueError, KeyFileError) as error:
         print(f"weft: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-
-
-def _seconds(duration: str) -> int:
-    match = _DURATION.fullmatch(duration)
-    if match is None or int(match["count"]) == 0:
-        raise ValueError(f"--ttl {duration!r} is not a duration: write 45s, 30m, 12h or 7d")
-    return int(match["count"]) * _SECONDS[match["unit"]]

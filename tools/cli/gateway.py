@@ -16,17 +16,20 @@ AddressOption = Annotated[
 TokenFileOption = Annotated[
     Path | None,
     typer.Option(
-        "--token-file", metavar="FILE", envvar="WEFT_TOKEN_FILE", help="A token other than the stack developer's."
+        "--token-file",
+        metavar="FILE",
+        envvar="WEFT_TOKEN_FILE",
+        help="A token, or an API key, other than the stack developer's token.",
     ),
 ]
 
 
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}|weft_[A-Za-z0-9._-]+_[A-Za-z0-9]+_[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
 class Access:
-    """Where the gateway is, and the caller's token."""
+    """Where the gateway is, and the caller's token or API key."""
 
     address: str
     token: str
@@ -59,5 +62,7 @@ def _read_token(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise AccessError(f"cannot read a token from {path} ({error}): name one with --token-file") from None
     if _TOKEN.fullmatch(token) is None:
-        raise AccessError(f"{path} does not hold a token, one line of `weft token`: name one with --token-file")
+        raise AccessError(
+            f"{path} does not hold a token, one line of `weft token`, or an API key: name one with --token-file"
+        )
     return token

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -106,9 +107,12 @@ class Clients:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        with (self._folder / f".{FILE}.lock").open("a") as lock:
+        lock = os.open(self._folder / f".{FILE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
 
 def _hash(secret: str) -> str:

@@ -26,6 +26,7 @@ everywhere within 5."""
 MISSED_S = 1.0
 """That there is no such key is believed for so long."""
 
+_KEY = "API key"
 _MAX_KNOWN = 4096
 _MAX_MISSED = 1024
 _MAX_READING = 256
@@ -76,16 +77,16 @@ class KeyCallers:
         was not read within the last BELIEVED_S and cannot be now. `now_s` is Unix time."""
         sent = presented(credential)
         if not is_tenant(sent.tenant):
-            raise malformed("an API key has its tenant's name")
+            raise malformed("it does not begin with a tenant's name", _KEY)
         known = self._remembered(sent) or await self._read(sent)
         # Without the whole secret nobody is told whether there is such a key.
         if known is None or not hmac.compare_digest(known.digest, sent.digest):
-            raise refused("there is no such API key")
+            raise refused("there is none such", _KEY)
         key = known.key
         if key.revoke_time_s:
-            raise refused("the API key was revoked")
+            raise refused("it was revoked", _KEY)
         if key.expire_time_s and now_s > key.expire_time_s:
-            raise expired(key.expire_time_s, "API key")
+            raise expired(key.expire_time_s, _KEY)
         if not known.noted:
             known.noted = True
             self._records.note_use(key, now_s)
