@@ -23,17 +23,18 @@ pb: Any = open_inference_pb2()
 NO_REDIS = "redis://:none@127.0.0.1:1/0"
 
 
+def settings_of(triton_address: str, redis_url: str = NO_REDIS, **settings: Any) -> dict[str, Any]:
+    """What the service is told."""
+    needed = {"listen": "127.0.0.1:0", "context_key_file": Path("/dev/null")}
+    return {**needed, "triton_address": triton_address, "redis_url": redis_url, **settings}
+
+
 @asynccontextmanager
 async def inference_before(triton_address: str, redis_url: str = NO_REDIS, **settings: Any) -> AsyncIterator[Served]:
     """The service, as wired, before the Triton and the Redis at an address."""
-    told = {
-        "listen": "127.0.0.1:0",
-        "context_key_file": Path("/dev/null"),
-        "triton_address": triton_address,
-        "redis_url": redis_url,
-    }
-    async with inference(InferenceSettings.model_validate({**told, **settings})) as component, serving(component) as at:
-        yield at
+    told = InferenceSettings.model_validate(settings_of(triton_address, redis_url, **settings))
+    async with inference(told) as component, serving(component) as served:
+        yield served
 
 
 @pytest.fixture(scope="session")
