@@ -116,7 +116,7 @@ class _Parser:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, place, path, depth)
         if event.tag is not None:
-            raise self._error(event, f"the tag {event.tag} is not understood here; remove it")
+            raise self._error(event, f"the tag {event.tag!r} is not understood here; remove it")
         before = self._count
         self._grow(event, 1)
         value: str | Mapping[str, Located] | tuple[Located, ...] | None

@@ -43,7 +43,7 @@ def gauge(name: str, help: str, labels: Sequence[str] = ()) -> Gauge:
     return _metric(Gauge, name, help, tuple(labels))
 
 
-def value(sample: str, **labels: str) -> float:
+def value(sample: str, /, **labels: str) -> float:
     """What a sample ("weft_gateway_calls_total") is now; 0 where it never was."""
     return REGISTRY.get_sample_value(sample, labels) or 0.0
 

@@ -69,6 +69,14 @@ def test_values_are_text_with_their_places() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbfa:\n  b: 1\n", b"a:\r\n  b: 1\r\n", b"%YAML 1.1\n---\na: {b: 1}\n...\n"]
+)
+def test_files_of_other_editors_are_read(content: bytes) -> None:
+    """With a byte order mark, with the line ends of Windows, with the marks of a document."""
+    assert plain(parse(content, "lab.yaml")) == {"a": {"b": "1"}}
+
+
 def test_quoted_text_is_never_nothing() -> None:
     """`~` is nothing, `"~"` is text."""
     assert plain(parse(b"[~, '~', '']", "lab.yaml")) == [None, "~", ""]
@@ -88,7 +96,10 @@ def test_an_empty_file_is_an_empty_value(content: bytes) -> None:
         ("a: 1\n\tb: 1\n", "lab.yaml:2: cannot be read as YAML ("),
         ("a:\n  b: 1\n  b: 2\n", "lab.yaml:3: a.b stands twice, first at lab.yaml:2; remove one"),
         ("a: 1\n---\nb: 1\n", "lab.yaml:2: a second document begins; a file holds one: remove the `---` before it"),
-        ("a: 1\nb: !!python/object:os.system {}\n", "lab.yaml:2: the tag tag:yaml.org,2002:python/object:os.system is"),
+        (
+            "a: 1\nb: !!python/object:os.system {}\n",
+            "lab.yaml:2: the tag 'tag:yaml.org,2002:python/object:os.system' is",
+        ),
         ("a: &a {b: 1}\nc:\n  <<: *a\n", "lab.yaml:3: merge keys (`<<`) are not understood here; "),
         ("a: 1\n? [b]\n: 1\n", "lab.yaml:2: a key must be text"),
         ("a: *b\n", "lab.yaml:1: the alias *b is of nothing that stands before it, whole"),
