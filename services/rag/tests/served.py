@@ -115,13 +115,15 @@ def settings_for(
 
 
 @asynccontextmanager
-async def rag_served(redis: RunningPart, qdrant: RunningPart, tokenizer_file: Path) -> AsyncIterator[Rag]:
-    """rag in this process, over real stores."""
+async def rag_served(
+    redis: RunningPart, qdrant: RunningPart, tokenizer_file: Path, *, inference: str = ""
+) -> AsyncIterator[Rag]:
+    """rag in this process, over real stores, before the inference service at an address, or else one of its own."""
     embedding, generation = Embedding(), Generation()
     async with (
         serving(embedding_component(embedding)) as embedder,
         serving(generation_component(generation)) as generator,
-        rag(settings_for(redis, qdrant, embedder.address, generator.address, tokenizer_file)) as component,
+        rag(settings_for(redis, qdrant, embedder.address, inference or generator.address, tokenizer_file)) as component,
         serving(component) as served,
     ):
         yield Rag(served, embedding, generation)

@@ -158,6 +158,21 @@ async def test_without_a_model_the_passages_are_the_answer(rag: Rag, acme: Calle
     assert whole.usage.input_tokens >= 5
 
 
+async def test_without_an_inference_service_the_passages_are_the_answer(
+    redis_server: RunningPart, qdrant_server: RunningPart, tokenizer_file: Path
+) -> None:
+    """Nobody listens where it should be."""
+    async with (
+        rag_served(redis_server, qdrant_server, tokenizer_file, inference="127.0.0.1:1") as rag,
+        caller(rag.served) as tenant,
+    ):
+        await tenant.create("guide")
+        await tenant.put("guide", "animals", GUIDE)
+        whole = await tenant.answers.Answer(answer_service_pb2.AnswerRequest(question=question()))
+    assert whole.outcome == answer_service_pb2.ANSWER_OUTCOME_PASSAGES_ONLY
+    assert (len(whole.passages), whole.usage) == (2, usage_pb2.Usage(input_tokens=5))
+
+
 async def test_a_model_that_there_is_not_is_an_error(rag: Rag, acme: Caller) -> None:
     """The caller named it, and can do better."""
     rag.generation.pieces = []
