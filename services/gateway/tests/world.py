@@ -160,15 +160,20 @@ async def open_embedding(seen: Seen, redis_url: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def open_gateway(
-    key_files: KeyFiles, seen: Seen, *, cache_ttl_s: float = 300.0, **upstreams: str
+    key_files: KeyFiles,
+    seen: Seen,
+    *,
+    cache_ttl_s: float = 300.0,
+    issuers: Sequence[Mapping[str, str]] = (),
+    **upstreams: str,
 ) -> AsyncIterator[Gateway]:
-    """A gateway before `upstreams`, and before nobody where none is named."""
+    """A gateway before `upstreams`, and before nobody where none is named. It believes ISSUER, and `issuers` too."""
     nobody = dict.fromkeys(("rag", "embedding", "inference"), "127.0.0.1:1")
     settings = GatewaySettings.model_validate(
         {
             "listen": "127.0.0.1:0",
             "context_key_file": key_files.context_key,
-            "issuers": [{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": key_files.jwks}],
+            "issuers": [{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": key_files.jwks}, *issuers],
             "plans_file": key_files.plans,
             "redis_url": key_files.redis_url,
             "cache_ttl_s": cache_ttl_s,
