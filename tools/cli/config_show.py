@@ -18,13 +18,14 @@ NO_FILE = "there is no settings file {} yet: `weft up` makes it, or name one wit
 
 @dataclass(frozen=True)
 class Place:
-    """Where values are looked for. `text` None: there is no settings file."""
+    """Where values are looked for. `text` None: there is no settings file, or `spoilt` says what is wrong with it."""
 
     parts: tuple[Part, ...]
     state: Path
     named: bool
     file: Path
     text: PlansText | None
+    spoilt: PlansError | None
     snapshot: Snapshot | None
 
     def all_keys(self) -> Iterator[str]:
@@ -36,13 +37,15 @@ class Place:
             yield from explain_plans.keys(self.text)
 
     def explain(self, key: str) -> Explained:
-        """Raises UnknownKeyError."""
+        """Raises UnknownKeyError, and PlansError where only the settings file could tell."""
         found = (
             explain_services.explain_stack(key, self.parts, self.state, self.named, self.snapshot)
             or explain_services.explain_service(key, self.snapshot)
             or (explain_plans.explain(self.text, key) if self.text else None)
         )
         if found is None:
+            if self.spoilt is not None:
+                raise self.spoilt
             if self.text is None and key.partition(".")[0] in ("plans", "tenants", "prices"):
                 raise UnknownKeyError(NO_FILE.format(self.file))
             raise no_such_key(key, self.all_keys())
@@ -51,19 +54,18 @@ class Place:
 
 def run_show(beginning: str, state: Path, file: Path | None, module: str, *, named: bool) -> int:
     """Answers the exit code, as all of these do."""
-    try:
-        place = _place(state, file, module, named)
-    except PlansError as error:
-        return _refused(error)
+    place = _place(state, file, module, named)
     found = [place.explain(key) for key in place.all_keys() if key.startswith(beginning)]
     if not beginning:
         found = [explained for explained in found if any(said.text is not None for said in explained.says)]
-    if not found:
+    if not found and place.spoilt is None:
         print(f"weft: no setting begins with {beginning!r}; `weft config show` lists all", file=sys.stderr)
         return WRONG
-    width = max(len(explained.key) for explained in found)
+    width = max((len(explained.key) for explained in found), default=0)
     for explained in found:
         print(f"{explained.key:<{width}}  {explained.in_force.text or '':<24}  {_source(explained.in_force)}")
+    if place.spoilt is not None:
+        return _refused(place.spoilt)
     if place.text is None:
         print(f"weft: {NO_FILE.format(place.file)}", file=sys.stderr)
     return 0
@@ -100,10 +102,13 @@ def run_check(file: Path) -> int:
 
 
 def _place(state: Path, file: Path | None, module: str, named: bool) -> Place:
-    """Raises PlansError for a settings file that is wrong, and for a named one that is not there."""
     path = file or state / PLANS_FILE
-    text = read(path, str(file) if file else None) if file or path.exists() else None
-    return Place(load_declaration(module).parts, state, named, path, text, read_snapshot(state))
+    text, spoilt = None, None
+    try:
+        text = read(path, str(file) if file else None) if file or path.exists() else None
+    except PlansError as error:
+        spoilt = error
+    return Place(load_declaration(module).parts, state, named, path, text, spoilt, read_snapshot(state))
 
 
 def _source(said: Says) -> str:

@@ -46,7 +46,9 @@ def explain(text: PlansText, key: str) -> Explained | None:
         return None
     if section == "tenants" and leaf == ("plan",):
         return _tenants_plan(text, key, entry)
-    if section == "tenants" and text.plan_name(entry) is not None:
+    if section == "tenants" and text.plan_name(entry) is None:
+        return Explained(key, _WHAT[leaf[0]], (Says(Level.FILE, None, "default_plan"),), nothing=_NO_PLAN)
+    if section == "tenants":
         return _in_levels(key, leaf, text.levels_of_tenant(entry), own=f"tenants.{entry}")
     if section == "plans" and entry in text.entries["plans"]:
         return _in_levels(key, leaf, text.levels_of_plan(entry), own=f"plans.{entry}")

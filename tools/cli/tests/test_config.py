@@ -150,6 +150,23 @@ def test_without_a_settings_file_that_is_said(tmp_path: Path) -> None:
     assert explained(tmp_path, "WEFT_RAG_MAX_DOCUMENTS")[0] == "WEFT_RAG_MAX_DOCUMENTS = 100000"
 
 
+def test_a_tenant_without_a_plan_is_said_to_be_refused(state: Path) -> None:
+    """Where there is no default plan, who is not named may nothing."""
+    (state / PLANS_FILE).write_text("plans: {free: {}}\n")
+    told = explained(state, "tenants.stranger.open_calls")
+    assert told[0] == "tenants.stranger.open_calls = none: who has no plan is refused"
+
+
+def test_a_spoilt_file_hides_nothing_else(state: Path) -> None:
+    """What does not stand in it is explained and listed all the same; for the rest, its problems are told."""
+    (state / PLANS_FILE).write_text("plans: {free: {open_calls: 0}}\n")
+    assert explained(state, "WEFT_RAG_MAX_DOCUMENTS")[0] == "WEFT_RAG_MAX_DOCUMENTS = 100000"
+    for arguments, listed in ((("explain", "plans.free.open_calls"), False), (("show",), True)):
+        code, told, wrong = weft("config", *arguments, "--state", str(state))
+        assert (code, "WEFT_RAG_MAX_DOCUMENTS" in told) == (2, listed)
+        assert "plans.yaml:1: plans.free.open_calls: must be" in wrong
+
+
 def test_the_environment_goes_before_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a service's own settings, while it does not run: this shell's environment is what it would get."""
     before = explain_service("WEFT_RAG_MAX_DOCUMENTS", None)
