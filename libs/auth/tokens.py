@@ -21,6 +21,7 @@ LEEWAY_S = 5.0
 """How far clocks may differ: `exp` and `nbf` are taken with so much patience."""
 
 TENANT_CLAIM = "tenant"
+SCOPE_CLAIM = "scope"
 KEY_SUBJECT = "key:"
 """How the subject of an API key begins: "key:" and its id. No token may have such a one."""
 
@@ -77,9 +78,11 @@ def sign_token(
     return jwt.encode(claims, private_key_pem, algorithm=algorithm, headers={"kid": kid})
 
 
-def principal_of(claims: Mapping[str, Any], tenant_claim: str = TENANT_CLAIM) -> Principal:
+def principal_of(
+    claims: Mapping[str, Any], tenant_claim: str = TENANT_CLAIM, scope_claim: str = SCOPE_CLAIM
+) -> Principal:
     """The principal of good claims. Raises ValueError naming the claim that is not."""
-    subject, tenant, scope = claims.get("sub"), claims.get(tenant_claim), claims.get("scope")
+    subject, tenant = claims.get("sub"), claims.get(tenant_claim)
     if not isinstance(tenant, str) or not is_tenant(tenant):
         raise ValueError(
             f"the claim {tenant_claim} must be 1 to 63 letters and digits, "
@@ -89,9 +92,17 @@ def principal_of(claims: Mapping[str, Any], tenant_claim: str = TENANT_CLAIM) ->
         raise ValueError("the claim sub must be 1 to 200 printable characters, in at most 255 bytes")
     if subject.startswith(KEY_SUBJECT):
         raise ValueError(f"the claim sub must not begin with {KEY_SUBJECT!r}, which stands for API keys")
-    if not isinstance(scope, str) or not _SCOPES.fullmatch(scope):
-        raise ValueError("the claim scope must be at most 100 scopes of at most 100 characters, a space between")
-    return Principal(subject, tenant, frozenset(scope.split()), time_of(claims, "exp"))
+    return Principal(subject, tenant, _scopes(claims, scope_claim), time_of(claims, "exp"))
+
+
+def _scopes(claims: Mapping[str, Any], name: str) -> frozenset[str]:
+    """Of a claim as RFC 8693 has it, or a list, which is what some providers make of it."""
+    value = claims.get(name)
+    if isinstance(value, list) and all(isinstance(scope, str) and " " not in scope for scope in value):
+        value = " ".join(value)
+    if not isinstance(value, str) or not _SCOPES.fullmatch(value):
+        raise ValueError(f"the claim {name} must be at most 100 scopes of at most 100 characters, a space between")
+    return frozenset(value.split())
 
 
 def is_tenant(name: str) -> bool:

@@ -15,6 +15,7 @@ from libs.auth.key_sources import KeySource
 from libs.auth.tokens import (
     ALGORITHMS,
     LEEWAY_S,
+    SCOPE_CLAIM,
     TENANT_CLAIM,
     Principal,
     expired,
@@ -36,13 +37,15 @@ _UNBELIEVED: Any = {"verify_signature": False}
 class Issuer:
     """Whose tokens are taken: the `iss` and `aud` that they must have, and the keys that sign them.
 
-    `tenant_claim` is the claim that names the tenant. `tenants`: those that the issuer may speak for; None: any.
+    `tenant_claim` names the tenant, `scope_claim` what the caller may. `tenants`: those that the issuer may speak for;
+    None: any.
     """
 
     name: str
     audience: str
     keys: KeySource
     tenant_claim: str = TENANT_CLAIM
+    scope_claim: str = SCOPE_CLAIM
     tenants: frozenset[str] | None = None
 
 
@@ -100,7 +103,7 @@ class TokenVerifier:
             raise refused("it is not signed with a key that is known here")
         claims = _claims(token, key, issuer)
         try:
-            principal = principal_of(claims, issuer.tenant_claim)
+            principal = principal_of(claims, issuer.tenant_claim, issuer.scope_claim)
             begins_s = time_of(claims, "nbf") if "nbf" in claims else 0.0
         except ValueError as error:
             raise refused(str(error)) from None

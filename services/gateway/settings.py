@@ -35,6 +35,7 @@ class IssuerSettings(BaseModel):
     jwks_file: Path | None = None
     jwks_url: str = ""
     tenant_claim: str = Field("tenant", min_length=1, max_length=200)
+    scope_claim: str = Field("scope", min_length=1, max_length=200)
     tenants: frozenset[str] | None = None
 
     @model_validator(mode="after")

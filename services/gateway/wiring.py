@@ -155,7 +155,9 @@ async def identities(settings: Sequence[IssuerSettings], records: KeyRecords) ->
                 keys = _file_keys(issuer.jwks_file)
             else:
                 keys = await stack.enter_async_context(published_keys(issuer.issuer, issuer.jwks_url))
-            issuers.append(Issuer(issuer.issuer, issuer.audience, keys, issuer.tenant_claim, issuer.tenants))
+            issuers.append(
+                Issuer(issuer.issuer, issuer.audience, keys, issuer.tenant_claim, issuer.scope_claim, issuer.tenants)
+            )
         yield CallerIdentities(TokenVerifier(issuers), KeyCallers(records))
 
 

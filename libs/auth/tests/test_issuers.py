@@ -81,6 +81,15 @@ async def test_the_tenants_claim_is_the_issuers() -> None:
     assert (error.reason, "the claim org_id" in error.message) == (Reason.TOKEN_REFUSED, True)
 
 
+@pytest.mark.parametrize("said", ["rag.read rag.write", ["rag.read", "rag.write"]])
+async def test_the_scopes_claim_is_the_issuers(said: object) -> None:
+    """Where an issuer has another claim for them, that one is read, a text or a list, and named where it is missing."""
+    verifier = TokenVerifier([partner(scope_claim="scp")])
+    assert (await verifier.verify(partners(scp=said), NOW_S)).scopes == {"rag.read", "rag.write"}
+    error = await refusal(verifier, partners())
+    assert (error.reason, "the claim scp" in error.message) == (Reason.TOKEN_REFUSED, True)
+
+
 async def test_an_issuer_speaks_for_its_tenants_only() -> None:
     """Where an issuer's tenants are told, its token for another one is refused."""
     verifier = TokenVerifier([partner(tenants=frozenset({"globex"}))])
@@ -102,7 +111,8 @@ async def test_a_new_key_is_looked_for_once() -> None:
     keys.next_keys = published_jwks(published(jwk("ES256", KEYS["ES256"], "ES256")), SOURCE)
     assert await verifier.verify(token("ES256"), NOW_S)
     assert keys.looked == 2
-    assert await verifier.verify(token("ES256"), NOW_S)
+    with pytest.raises(StopIteration):  # it waits for nothing
+        verifier.verify(token("ES256"), NOW_S).send(None)
     assert keys.looked == 2
 
 
