@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -326,3 +327,24 @@ def test_tenants_are_named_as_in_tokens(tmp_path: Path, name: str) -> None:
     except PlansError:
         taken = False
     assert taken == is_tenant(name)
+
+
+def test_no_bytes_break_the_reader(tmp_path: Path) -> None:
+    """Whatever becomes of a file, it is read or refused, and a problem is one line that a terminal can show."""
+    random = Random(1)
+    path = tmp_path / "plans.yaml"
+    refused = 0
+    for _ in range(500):
+        content = bytearray(WHOLE.encode())
+        for _ in range(random.randint(1, 6)):
+            start = random.randrange(len(content))
+            content[start : start + random.randint(0, 8)] = random.choice(
+                (bytes(random.choices(b"{}[]:,&*!|>%'\"#-?~\n\t 09aNe\xff\xc3\x00\x1b", k=3)), content[start:][:40])
+            )
+        path.write_bytes(content)
+        try:
+            load(path)
+        except PlansError as error:
+            refused += 1
+            assert all(problem.startswith("plans.yaml") and problem.isprintable() for problem in error.problems)
+    assert 0 < refused < 500
