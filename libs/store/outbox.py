@@ -50,6 +50,7 @@ class Outbox:
         self._sending: list[_Entry] = []
         self._known: set[str] = set()
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._sending)
@@ -71,8 +72,11 @@ class Outbox:
         """Sends what waits, for at most `within_s`; what is left then is lost, logged and counted."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=within_s)
+            # A cancel may be lost: `wait_for` of Python 3.11, with which redis-py writes, drops one at its very end.
+            self._stopped = True
             self._task.cancel()
             await asyncio.wait([self._task])
+            self._stopped = False
         self._entries.extendleft(reversed(self._sending))
         self._sending = []
         while self._entries:
@@ -80,7 +84,7 @@ class Outbox:
 
     async def _send_all(self) -> None:
         pause_s = FIRST_PAUSE_S
-        while self._entries:
+        while self._entries and not self._stopped:
             self._sending = [self._entries.popleft() for _ in range(min(MAX_BATCH, len(self._entries)))]
             try:
                 answers = await self._answers(self._sending)

@@ -24,8 +24,8 @@ local leases = prefix .. ':leases'
 local periods = prefix .. ':periods'
 local function call_key(id) return prefix .. ':call:' .. id end
 
--- A whole number as Redis takes it: Lua's own form has 14 digits.
-local function whole(number) return string.format('%.0f', number) end
+-- A whole number as Redis takes it: Lua's own form has 14 digits, and Redis knows no -0.
+local function whole(number) return string.format('%.0f', number + 0) end
 
 -- Year, month and day of a Unix time in UTC; H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.
 local function civil(seconds)

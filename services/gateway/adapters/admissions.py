@@ -68,6 +68,11 @@ class RedisAdmissions:
         """Tells the refunds that wait, for at most `within_s`."""
         await self._refunds.aclose(within_s)
 
+    @property
+    def waiting(self) -> int:
+        """How many refunds are told and not written yet."""
+        return len(self._refunds)
+
     async def _admit(self, demand: Demand, keys: list[str]) -> Verdict:
         if demand.tenant not in self._tenants:
             self._write_down(demand.tenant)

@@ -81,6 +81,11 @@ class RedisKeptAnswers:
             del self._ended[flight]
         ended.set()
 
+    @property
+    def waited_for(self) -> int:
+        """How many answers are waited for in this process."""
+        return len(self._ended)
+
     def _wake(self, flight: str) -> None:
         ended = self._ended.pop(flight, None)
         if ended is not None:
