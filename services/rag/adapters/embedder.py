@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import grpc
 
-from libs.errors.errors import NotFoundError, Reason, ResourceExhaustedError, ServiceError, UnavailableError
-from libs.rpc.status import RETRY_AFTER_S, to_service_error
-from services.rag.adapters.stamped import is_stamped
+from libs.errors.errors import NotFoundError, Reason, ResourceExhaustedError, ServiceError
+from services.rag.adapters.inner_calls import away, failure_of, is_stamped
 from services.rag.domain.documents import Engine
 from services.rag.ports import Embedded
 from weft.embedding.v1 import embedding_service_pb2 as pb
@@ -30,7 +29,7 @@ class EmbeddingServiceEmbedder:
             call = self._stub.Embed(request)
             response = await call
         except grpc.aio.AioRpcError as error:
-            raise _failure(to_service_error(error, "embedding")) from error
+            raise _failure(failure_of(error, "embedding")) from error
         engine = Engine(response.model, response.model_version)
         vectors = [embedding.values for embedding in response.embeddings]
         return Embedded(vectors, engine, response.usage.input_tokens, await is_stamped(call))
@@ -41,9 +40,4 @@ def _failure(error: ServiceError) -> ServiceError:
     that is used up is the caller's own."""
     if not isinstance(error, NotFoundError | ResourceExhaustedError) or error.reason is Reason.BUDGET_EXHAUSTED:
         return error
-    return UnavailableError(
-        Reason.DEPENDENCY_UNAVAILABLE,
-        f"embedding cannot embed right now ({error.message}); try again",
-        metadata={"dependency": "embedding"},
-        retry_after_s=error.retry_after_s or RETRY_AFTER_S,
-    )
+    return away("embedding", f"embedding cannot embed right now ({error.message}); try again", error.retry_after_s)

@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 import grpc
 
 from libs.errors.errors import Reason, ServiceError
-from libs.rpc.status import to_service_error
-from services.rag.adapters.stamped import is_stamped
+from services.rag.adapters.inner_calls import failure_of, is_stamped
 from services.rag.domain.prompt import Role, Turn
 from services.rag.ports import Finish, Generated, GenerationEnd
 from weft.common.v1 import chat_message_pb2
@@ -55,7 +54,7 @@ class InferenceServiceGenerator:
                 raise ServiceError(Reason.INTERNAL, "the inference service ended a stream without saying how")
             yield Generated(end=_end(done, await is_stamped(call)))
         except grpc.aio.AioRpcError as error:
-            raise to_service_error(error, "inference") from error
+            raise failure_of(error, "inference") from error
         finally:
             call.cancel()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from libs.errors.errors import (
+    DeadlineExceededError,
     InvalidArgumentError,
     NotFoundError,
     Reason,
@@ -14,17 +15,16 @@ from libs.errors.errors import (
     ServiceError,
     UnavailableError,
 )
-from libs.rpc.server import Component
-from libs.testing.serving import calling, serving
+from libs.testing.serving import calling, running_call, serving
 from services.rag.adapters.embedder import EmbeddingServiceEmbedder
-from services.rag.tests.neighbours import Embedding
-from weft.embedding.v1 import embedding_service_pb2_grpc
+from services.rag.tests.neighbours import Embedding, embedding_component
 
 FAILURES: dict[Reason, tuple[Callable[[Reason, str], ServiceError], Reason]] = {
     Reason.MODEL_NOT_FOUND: (NotFoundError, Reason.DEPENDENCY_UNAVAILABLE),
     Reason.OVERLOADED: (ResourceExhaustedError, Reason.DEPENDENCY_UNAVAILABLE),
     Reason.MODEL_UNAVAILABLE: (UnavailableError, Reason.MODEL_UNAVAILABLE),
     Reason.FIELD_INVALID: (InvalidArgumentError, Reason.FIELD_INVALID),
+    Reason.BUDGET_EXHAUSTED: (ResourceExhaustedError, Reason.BUDGET_EXHAUSTED),
 }
 
 
@@ -34,9 +34,24 @@ async def test_a_missing_model_and_a_full_service_are_away(reason: Reason) -> No
     embedding = Embedding()
     make, told = FAILURES[reason]
     embedding.failure = make(reason, "no")
-    component = Component([(embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server, embedding)])
-    async with serving(component) as served, calling(served) as channel:
+    async with serving(embedding_component(embedding)) as served, calling(served) as channel:
         with pytest.raises(ServiceError) as caught:
             await EmbeddingServiceEmbedder(channel).embed(["text"])
     assert caught.value.reason is told
-    assert isinstance(caught.value, UnavailableError) == (reason is not Reason.FIELD_INVALID)
+    own = (Reason.FIELD_INVALID, Reason.BUDGET_EXHAUSTED)
+    assert isinstance(caught.value, UnavailableError) == (reason not in own)
+
+
+@pytest.mark.parametrize(("timeout_s", "told"), [(30.0, UnavailableError), (0.4, DeadlineExceededError)])
+async def test_a_late_service_is_away_while_there_is_time(timeout_s: float, told: type[ServiceError]) -> None:
+    """It was a deadline of something behind it that passed; at the end of the call's own time it is the call's."""
+    embedding = Embedding()
+    embedding.failure = DeadlineExceededError(Reason.DEADLINE_EXCEEDED, "late")
+    async with (
+        serving(embedding_component(embedding)) as served,
+        calling(served) as channel,
+        running_call(timeout_s=timeout_s),
+    ):
+        with pytest.raises(ServiceError) as caught:
+            await EmbeddingServiceEmbedder(channel).embed(["text"])
+    assert type(caught.value) is told

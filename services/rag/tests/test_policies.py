@@ -11,7 +11,14 @@ import grpc
 import pytest
 
 from libs.contracts import headers
-from libs.errors.errors import NotFoundError, Reason, ResourceExhaustedError, ServiceError, UnavailableError
+from libs.errors.errors import (
+    DeadlineExceededError,
+    NotFoundError,
+    Reason,
+    ResourceExhaustedError,
+    ServiceError,
+    UnavailableError,
+)
 from libs.parts.processes import RunningPart
 from services.rag.tests.neighbours import budget_exhausted
 from services.rag.tests.served import Caller, Rag, caller, rag_served, reason_of
@@ -143,8 +150,9 @@ async def test_a_fallback_is_named(rag: Rag, acme: Caller) -> None:
         UnavailableError(Reason.MODEL_UNAVAILABLE, "dead", metadata={"model": "m"}),
         UnavailableError(Reason.DEPENDENCY_UNAVAILABLE, "open", metadata={"dependency": "triton"}),
         ResourceExhaustedError(Reason.OVERLOADED, "full", retry_after_s=2.0),
+        DeadlineExceededError(Reason.DEADLINE_EXCEEDED, "the model server did not answer in time"),
     ],
-    ids=["model", "breaker", "full"],
+    ids=["model", "breaker", "full", "late"],
 )
 async def test_without_a_model_the_passages_are_the_answer(rag: Rag, acme: Caller, failure: ServiceError) -> None:
     """Both methods end well: passages, what finding them cost, and the outcome."""
@@ -182,9 +190,20 @@ async def test_a_model_that_there_is_not_is_an_error(rag: Rag, acme: Caller) -> 
     )
 
 
-async def test_a_full_embedding_service_is_searched_around(rag: Rag, acme: Caller) -> None:
-    """OVERLOADED there leads to words alone here."""
-    rag.embedding.failure = ResourceExhaustedError(Reason.OVERLOADED, "full", retry_after_s=1.0)
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ResourceExhaustedError(Reason.OVERLOADED, "full", retry_after_s=1.0),
+        DeadlineExceededError(Reason.DEADLINE_EXCEEDED, "the model server did not answer in time"),
+    ],
+    ids=["full", "late"],
+)
+async def test_an_embedding_service_in_trouble_is_searched_around(
+    rag: Rag, acme: Caller, failure: ServiceError
+) -> None:
+    """Full, or late while the call has time: words alone are searched; an ingest hears that it may try again."""
+    rag.embedding.failure = failure
+    assert await failure_of(acme.put("guide", "new", "text")) == "DEPENDENCY_UNAVAILABLE"
     assert (await acme.search("guide", "cliffs")).degradation == passage_pb2.DEGRADATION_LEXICAL_ONLY
 
 
