@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -14,17 +13,16 @@ from libs.config.settings import Address, ServiceSettings, settings_config
 def _pairs(value: object) -> object:
     if not isinstance(value, str):
         return value
-    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
-    if not all(sign and model.strip() and other.strip() for model, sign, other in pairs):
-        raise ValueError("must be MODEL=OTHER, with commas between them")
-    return {model.strip(): other.strip() for model, _, other in pairs}
+    pairs = [tuple(name.strip() for name in pair.split("=")) for pair in value.split(",") if pair.strip()]
+    if not all(len(pair) == 2 and all(pair) and pair[0] != pair[1] for pair in pairs):
+        raise ValueError("must be MODEL=VALUE, with commas between them")
+    return tuple(pairs)
 
 
-def _no_loops(fallbacks: Mapping[str, str]) -> Mapping[str, str]:
-    for model, other in fallbacks.items():
-        if model == other:
-            raise ValueError(f"{model} cannot stand in for itself")
-    return fallbacks
+def _bounded(slots: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    if not all(1 <= count <= 1024 for _, count in slots):
+        raise ValueError("a model has 1 to 1024 slots")
+    return slots
 
 
 def _names(value: object) -> object:
@@ -44,8 +42,12 @@ class InferenceSettings(ServiceSettings):
         ("embed",), description="models beside the default one whose health is told, with commas between them"
     )
     slots: int = Field(8, ge=1, le=1024, description="executions of one model at a time")
+    model_slots: Annotated[tuple[tuple[str, int], ...], NoDecode, BeforeValidator(_pairs), AfterValidator(_bounded)] = (
+        Field((), description="of models that have other slots, generate=2, with commas between them")
+    )
     queue: int = Field(256, ge=1, le=10_000, description="calls that wait for one model at most")
-    fallbacks: Annotated[Mapping[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_no_loops)] = Field(
-        default_factory=dict,
-        description="which model stands in for one that does not answer, as generate=generate-small, commas between",
+    fallbacks: Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_pairs)] = Field(
+        (),
+        description="which model stands in for one that does not answer, generate=generate-small, with commas between "
+        "them",
     )

@@ -50,7 +50,10 @@ async def inference(settings: InferenceSettings) -> AsyncIterator[Component]:
         server = InferenceServer(channel)
         underway = Underway()
         meter = CallMeter()
-        turnstile = Turnstile(Bounds(settings.slots, settings.queue), Traffic(), time.monotonic)
+        slots = dict(settings.model_slots)
+        turnstile = Turnstile(
+            lambda model: Bounds(slots.get(model, settings.slots), settings.queue), Traffic(), time.monotonic
+        )
         catalogue = TritonCatalogue(server, time.monotonic)
         generator = TritonGenerator(server, underway)
         control = TritonControl(server, generator)
@@ -64,7 +67,9 @@ async def inference(settings: InferenceSettings) -> AsyncIterator[Component]:
         behind = Behind(channel, catalogue, server.answers, unreachable, partial(StreamCalls, server))
         door = OpenInferenceDoor(behind, Rules(turnstile, meter, stamps.changed), revive, underway)
         default = settings.default_generate_model
-        generate = FallBack(GenerateText(catalogue, generator, turnstile, meter, default), settings.fallbacks, default)
+        generate = FallBack(
+            GenerateText(catalogue, generator, turnstile, meter, default), dict(settings.fallbacks), default
+        )
         canaries = {
             model: Canary(model, catalogue, control, time.monotonic) for model in {default, *settings.watched_models}
         }

@@ -62,7 +62,8 @@ class Turn:
 class Turnstile:
     """Turns for all models. Names of models come from the catalogue, so there are few."""
 
-    def __init__(self, bounds: Bounds, traffic: Traffic, now_s: Callable[[], float]) -> None:
+    def __init__(self, bounds: Callable[[str], Bounds], traffic: Traffic, now_s: Callable[[], float]) -> None:
+        """`bounds` are each model's own."""
         self._bounds = bounds
         self._traffic = traffic
         self._now_s = now_s
@@ -124,7 +125,7 @@ class Turnstile:
 
     def _gate(self, model: str) -> _Gate:
         if model not in self._gates:
-            self._gates[model] = _Gate(model, self._bounds)
+            self._gates[model] = _Gate(model, self._bounds(model))
         return self._gates[model]
 
     def _call_next(self, gate: _Gate) -> None:

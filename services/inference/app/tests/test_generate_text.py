@@ -32,7 +32,7 @@ CALLER = Caller("acme", call_id="call-1")
 
 def generating(generator: Generator, meter: Counter | None = None) -> GenerateText:
     """The use case, before some models."""
-    turnstile = Turnstile(Bounds(slots=2, queue=8), Traffic(), Clock())
+    turnstile = Turnstile(lambda model: Bounds(slots=2, queue=8), Traffic(), Clock())
     catalogue = Catalogue([NAMED, LLAMA, ODD, EMBED, VERSIONED])
     return GenerateText(catalogue, generator, turnstile, meter or Counter(), "named")
 

@@ -30,7 +30,7 @@ class Lab:
         Lab.made += 1
         self.model = f"m{Lab.made}"
         self.clock = Clock()
-        self.turnstile = Turnstile(Bounds(slots, queue), Traffic(), self.clock)
+        self.turnstile = Turnstile(lambda model: Bounds(slots, queue), Traffic(), self.clock)
 
     async def enter(self, caller: Caller = HIGH) -> Turn:
         return await self.turnstile.enter(self.model, caller)
