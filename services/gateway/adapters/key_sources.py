@@ -24,7 +24,6 @@ MAX_WAITING = 64
 """Most calls that wait for a fetch; others are told to come again, so that they do not take the place of good ones."""
 
 _MAX_BYTES = 256 << 10
-_FIRST_WITHIN_S = 2.0  # a start waits no longer for a provider
 _WELL_KNOWN = "/.well-known/openid-configuration"
 
 _log = logging.getLogger(__name__)
@@ -58,6 +57,8 @@ class Patience:
     """The same as `again_s`, as long as there never were keys."""
     timeout_s: float = 5.0
     stale_s: float = 3600.0
+    start_s: float = 2.0
+    """A start waits no longer for the first fetch."""
 
 
 class PublishedKeys:
@@ -164,7 +165,7 @@ async def published_keys(
     async with httpx.AsyncClient(timeout=patience.timeout_s, trust_env=proxies) as client:
         fetch = _at(client, jwks_url) if jwks_url else _discovered(client, issuer)
         keys = PublishedKeys(issuer, fetch, patience)
-        await keys.asked(within_s=_FIRST_WITHIN_S)
+        await keys.asked(within_s=patience.start_s)
         freshening = asyncio.create_task(keys.keep_fresh())
         try:
             yield keys

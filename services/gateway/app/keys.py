@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from libs.auth.tokens import Principal
-from services.gateway.domain.api_keys import ApiKey, derived_key, key_not_found, plan_unknown, scope_missing
+from services.gateway.domain.api_keys import ApiKey, derived_key, plan_unknown, request_id_reused, scope_missing
 from services.gateway.ports import ApiKeys, KeyRequest, PlansInForce
 
 
@@ -58,6 +58,6 @@ class CreateKey:
             return key, text.text
         before = derived_key(self._context_key, maker.tenant, request.request_id, made_from)
         found = await self._keys.find(maker.tenant, before.key_id)
-        if found is None:  # the installation's key is another since
-            raise key_not_found(before.key_id)
+        if found is None:  # the installation's key is another one since
+            raise request_id_reused(request.request_id)
         return found[0], before.text

@@ -219,8 +219,7 @@ async def test_what_cannot_be_made_is_told(owner: Caller, fields: dict[str, Any]
 
 
 async def test_without_redis_keys_cannot_be_told(key_files: KeyFiles, tmp_path: Path) -> None:
-    """A key that was not read a moment ago is UNAVAILABLE, by the dependency's name; tokens go on, and so does the key
-    that was."""
+    """A key that was not read a moment ago is UNAVAILABLE, by the dependency's name; tokens go on."""
     redis = start_redis(tmp_path / "data", password="x", log=tmp_path / "redis.log")
     files = replace(key_files, redis_url=f"redis://:x@{redis.address}/0")
     token = SIGNERS["EdDSA"].token(scope=SCOPES)

@@ -38,6 +38,13 @@ def test_a_file_that_is_no_token_is_named(tmp_path: Path) -> None:
     assert (code, told.startswith(f"weft: {tmp_path}/token does not hold a token")) == (1, True)
 
 
+def test_an_api_key_does_for_a_token(tmp_path: Path) -> None:
+    """A file with one is taken."""
+    key = f"weft_acme_eu.1_{'a' * 16}_{'B' * 43}\n"
+    code, told = ask(tmp_path, "Who?", token=key)
+    assert (code, told.startswith("weft: no gateway can be reached")) == (1, True)
+
+
 def test_logs_of_a_stack_that_never_ran_are_missed(tmp_path: Path) -> None:
     """`logs` of a folder without any says so and fails."""
     expected = f"weft: there are no logs in {tmp_path} yet: `weft up` makes them\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -22,18 +22,14 @@ from libs.errors.errors import (
     ServiceError,
     UnavailableError,
 )
-from libs.parts.processes import RunningPart, free_port
+from libs.parts.processes import free_port
 from libs.store.redis import connect
 from libs.store.together import Together
 from libs.testing.eventually import eventually
-from libs.testing.parts import REDIS_PASSWORD
 from services.gateway.adapters.api_keys import USED_EVERY_S, KeyNames, RedisApiKeys
 from services.gateway.app.keys import CreateKey, Wanted
 from services.gateway.domain.api_keys import LISTED_S, MAX_LIVE, ApiKey, presented
 from services.gateway.ports import KeyRequest
-
-pytest_plugins = ["libs.testing.parts"]
-
 
 NOW_S = 1_900_000_000.0
 METHOD = "/weft.gateway.v1.KeyService/CreateKey"
@@ -45,15 +41,9 @@ _numbers = itertools.count(1)
 PLANS: Any = SimpleNamespace(current=SimpleNamespace(plans={"small": None}))
 
 
-@pytest.fixture(scope="module")
-async def redis(redis_server: RunningPart) -> AsyncIterator[Redis]:
-    async with connect(f"redis://:{REDIS_PASSWORD}@{redis_server.address}/0") as client:
-        yield client
-
-
 @pytest.fixture
-def keys(redis: Redis) -> RedisApiKeys:
-    return RedisApiKeys(Together(redis))
+def keys(together: Together) -> RedisApiKeys:
+    return RedisApiKeys(together)
 
 
 @pytest.fixture
@@ -134,6 +124,16 @@ async def test_a_request_id_makes_another_secret_later(
     second, other_text = await create(maker, WANTED, asked, METHOD, NOW_S)
     assert first.key_id != second.key_id
     assert text.rpartition("_")[2] != other_text.rpartition("_")[2]
+
+
+async def test_a_request_of_another_installation_key_is_told_so(keys: RedisApiKeys, maker: Principal) -> None:
+    """Where the key that secrets are derived from was replaced, the secret cannot be told again."""
+    asked = request()
+    await creating(keys)(maker, WANTED, asked, METHOD, NOW_S)
+    other = CreateKey(keys, PLANS, b"x" * 32, lambda: uuid.uuid4().bytes)
+    with pytest.raises(InvalidArgumentError) as raised:
+        await other(maker, WANTED, asked, METHOD, NOW_S)
+    assert raised.value.reason is Reason.REQUEST_ID_REUSED
 
 
 async def test_a_revoked_key_stays_revoked(keys: RedisApiKeys, create: CreateKey, maker: Principal) -> None:

@@ -24,8 +24,8 @@ from services.gateway.adapters.tests.provider import DISCOVERY, JWKS, Provider, 
 from services.gateway.tests.signers import AUDIENCE, ISSUER, SIGNERS, Signer
 
 ED, ES, RS = SIGNERS["EdDSA"], SIGNERS["ES256"], SIGNERS["RS256"]
-SELDOM = Patience(every_s=3600.0, again_s=3600.0, first_s=3600.0)
-OFTEN = Patience(every_s=0.02, again_s=0.02, first_s=0.02)
+SELDOM = Patience(every_s=3600.0, again_s=3600.0, first_s=3600.0, timeout_s=60.0, start_s=60.0)
+OFTEN = Patience(every_s=0.02, again_s=0.02, first_s=0.02, timeout_s=60.0, start_s=60.0)
 
 
 @pytest.fixture
@@ -155,13 +155,6 @@ async def test_a_faulty_answer_changes_nothing(provider: Provider, fault: str) -
     assert provider.asked == {JWKS: 2}
 
 
-async def test_a_provider_that_dawdles_is_given_up(provider: Provider) -> None:
-    """A fetch has an end, and so has whoever waits for it."""
-    async with verifying(provider, replace(SELDOM, again_s=0.0, timeout_s=0.1)) as verifier:
-        provider.go_on.clear()
-        assert await reason_of(verifier, ES) is Reason.DEPENDENCY_UNAVAILABLE
-
-
 class Clock:
     """Time as a test tells it."""
 
@@ -217,3 +210,32 @@ async def test_a_fault_of_ours_does_not_end_the_fetching() -> None:
 
     await eventually(there)
     freshening.cancel()
+
+
+async def test_a_provider_that_dawdles_is_given_up() -> None:
+    """A fetch has an end, and so has whoever waits for it; the keys before it stay."""
+    first = True
+
+    async def fetch() -> Jwks:
+        nonlocal first
+        if not first:
+            await asyncio.Event().wait()
+        first = False
+        return {}
+
+    keys = PublishedKeys("issuer", fetch, replace(SELDOM, again_s=0.0, timeout_s=0.05))
+    await keys.asked(within_s=60)
+    with pytest.raises(UnavailableError):
+        await keys.look_again()
+    assert keys.current() == {}
+
+
+async def test_a_start_waits_for_no_provider_for_long() -> None:
+    """A fetch that does not end is left to go on."""
+    keys = PublishedKeys("issuer", asyncio.Event().wait, SELDOM)  # type: ignore[arg-type]
+    await keys.asked(within_s=0.01)
+    with pytest.raises(UnavailableError):
+        keys.current()
+    keeping = asyncio.create_task(keys.keep_fresh())
+    await asyncio.sleep(0)
+    keeping.cancel()
