@@ -20,7 +20,8 @@ from libs.rpc.health import serves
 from libs.rpc.server import Component
 from libs.store.redis import connect
 from libs.telemetry import logs
-from services.rag.adapters.catalogue import CatalogueLimits, RedisCatalogue
+from services.rag.adapters.catalogue import RedisCatalogue
+from services.rag.adapters.catalogue_limits import CatalogueLimits
 from services.rag.adapters.embedder import EmbeddingServiceEmbedder
 from services.rag.adapters.generator import InferenceServiceGenerator
 from services.rag.adapters.index import QdrantIndex

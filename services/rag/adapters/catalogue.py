@@ -4,12 +4,12 @@ stamp of the collection that it changes."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import orjson
 from redis.asyncio import Redis
 
 from services.rag.adapters.catalogue_keys import TENANTS, TenantKeys
+from services.rag.adapters.catalogue_limits import CatalogueLimits
 from services.rag.adapters.records import (
     dump_document,
     dump_ingested,
@@ -21,22 +21,6 @@ from services.rag.adapters.scripts import Scripts, reached
 from services.rag.domain import failures
 from services.rag.domain.documents import Collection, Document
 from services.rag.ports import CurrentVersions, Garbage, Ingested, RequestKey, Scope
-
-
-@dataclass(frozen=True)
-class CatalogueLimits:
-    """What the catalogue holds at most, and how long its promises last.
-
-    `ingest_lease_s`: how long a version may be pending without a sign of its writer. `sweep_grace_s`: how long garbage
-    stays, so that a write still on its way to the index arrives before the sweep. `sweep_lease_s`: when garbage that
-    was handed out is handed out again.
-    """
-
-    max_collections: int = 1000
-    max_documents: int = 100_000
-    ingest_lease_s: float = 120.0
-    sweep_grace_s: float = 10.0
-    sweep_lease_s: float = 60.0
 
 
 class RedisCatalogue:

@@ -125,7 +125,8 @@ class AnswerQuestion:
         self._limits = limits
 
     async def __call__(self, tenant: str, question: Question) -> AsyncGenerator[AnswerEvent, None]:
-        """The answer's events. Closing the iterator stops the model. Raises as the search and the generator do."""
+        """The answer's events. Closing the iterator stops the model. Raises as the search and the generator do, but
+        where no model can write right now, the passages are the answer."""
         found = await self._found(tenant, question)
         embedded_tokens = sum(each.input_tokens for each in found)
         lexical_only = found[0].lexical_only

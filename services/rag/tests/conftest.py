@@ -18,7 +18,8 @@ from libs.parts.processes import RunningPart
 from libs.parts.triton import TritonRuntime
 from libs.store.redis import connect
 from libs.testing.parts import QDRANT_API_KEY, REDIS_PASSWORD
-from services.rag.adapters.catalogue import CatalogueLimits, RedisCatalogue
+from services.rag.adapters.catalogue import RedisCatalogue
+from services.rag.adapters.catalogue_limits import CatalogueLimits
 from services.rag.adapters.index import QdrantIndex
 from services.rag.adapters.terms import Bm25Terms
 from services.rag.ports import Catalogue, PassageIndex
