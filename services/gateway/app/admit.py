@@ -12,7 +12,7 @@ from libs.errors.errors import PermissionDeniedError, Reason
 from services.gateway.app.answers import Answers, Lookup
 from services.gateway.app.bounds import Bounds
 from services.gateway.app.ledger import Ledger
-from services.gateway.app.refusals import budget_exhausted, rate_headers, rate_limited
+from services.gateway.app.refusals import rate_headers, refusal
 from services.gateway.app.terms import Terms, TermsInForce
 from services.gateway.domain.metadata import Metadata, Wishes, bearer_token, wishes
 from services.gateway.ports import Admissions, Demand, Identities, Outcome, Verdict, Worst
@@ -110,10 +110,8 @@ class Admit:
             verdict = await self._ledger.ask(demand)
         if verdict.rate is not None:
             told += rate_headers(verdict.rate)
-        if verdict.outcome is Outcome.RATE_LIMITED:
-            raise rate_limited(verdict)
-        if verdict.outcome is Outcome.BUDGET_EXHAUSTED:
-            raise budget_exhausted(verdict)
+        if refused := refusal(verdict):
+            raise refused
         context = self._context(caller, demand.call_id, deadline_s, verdict)
         charged = demand.worst is not None and verdict.outcome is Outcome.ADMITTED
         return Admission(caller.principal, context, charged, lookup, waited_s)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from libs.contracts import headers
+from libs.telemetry import metrics
 from services.gateway.app.ledger import UNASKED, Ledger
 from services.gateway.domain.metadata import CacheControl
 from services.gateway.ports import Demand, KeptAnswer, KeptAnswers, Look, Outcome, Verdict
@@ -21,6 +22,12 @@ _MOST_FLIGHTS = 3
 that wait would else be served one after the other."""
 _FLIGHT_S = 60.0
 _MOST_STAMPS = 64
+
+_answered = metrics.counter(
+    "weft_gateway_cacheable_calls_total",
+    "Calls of cacheable methods: hit, miss, bypass; and stale, which was a miss before.",
+    ["cache"],
+)
 
 
 @dataclass(slots=True)
@@ -81,9 +88,9 @@ class Answers:
         lookup.keeps = lookup.keeps and verdict is not UNASKED
         if verdict.outcome is Outcome.ANSWERED and verdict.answer is not None:
             lookup.answer = verdict.answer
-            told += ((headers.CACHE, HIT), (headers.AGE, str(verdict.answer.age_s)))
+            _tell(told, HIT, verdict.answer.age_s)
         elif verdict.outcome is Outcome.ADMITTED:
-            told.append((headers.CACHE, MISS if control.takes_kept else BYPASS))
+            _tell(told, MISS if control.takes_kept else BYPASS)
         return verdict, lookup, waited_s
 
     async def answer(self, lookup: Lookup, ask: Callable[[], Awaitable[Fresh]]) -> bytes:
@@ -149,7 +156,7 @@ class Answers:
         if answer is None or answer.age_s > look.max_age_s or not current(verdict):
             return None
         lookup.told[:] = [item for item in lookup.told if item[0] != headers.CACHE]
-        lookup.told += ((headers.CACHE, STALE), (headers.AGE, str(answer.age_s)))
+        _tell(lookup.told, STALE, answer.age_s)
         return answer
 
 
@@ -180,6 +187,13 @@ def read_stamps(text: str) -> Mapping[str, str]:
             return {}
         stamps[name] = stamp
     return stamps
+
+
+def _tell(told: list[tuple[str, str]], cache: str, age_s: int | None = None) -> None:
+    _answered.labels(cache=cache).inc()
+    told.append((headers.CACHE, cache))
+    if age_s is not None:
+        told.append((headers.AGE, str(age_s)))
 
 
 def _oldest(control: CacheControl) -> int:

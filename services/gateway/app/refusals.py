@@ -6,28 +6,22 @@ from datetime import UTC, datetime
 
 from libs.contracts import headers
 from libs.errors.errors import Reason, ResourceExhaustedError
-from services.gateway.ports import Rate, Verdict
+from libs.telemetry import metrics
+from services.gateway.ports import Outcome, Rate, Verdict
+
+_refused = metrics.counter("weft_gateway_refused_total", "Calls that a limit or a budget refused.", ["reason"])
 
 
-def rate_limited(verdict: Verdict) -> ResourceExhaustedError:
-    """RATE_LIMITED, with the limit and when the next call is due."""
-    return ResourceExhaustedError(
-        Reason.RATE_LIMITED,
-        f"more calls than the plan allows: the limit {verdict.refused_by} is reached",
-        metadata={"limit": verdict.refused_by},
-        retry_after_s=verdict.retry_after_s,
-    )
-
-
-def budget_exhausted(verdict: Verdict) -> ResourceExhaustedError:
-    """BUDGET_EXHAUSTED, with the budget and when its period ends."""
-    reset_time = datetime.fromtimestamp(verdict.reset_unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return ResourceExhaustedError(
-        Reason.BUDGET_EXHAUSTED,
-        f"nothing is left of the budget {verdict.refused_by}, which begins anew at {reset_time}",
-        metadata={"budget": verdict.refused_by, "reset_time": reset_time},
-        retry_after_s=verdict.retry_after_s,
-    )
+def refusal(verdict: Verdict) -> ResourceExhaustedError | None:
+    """RATE_LIMITED or BUDGET_EXHAUSTED, counted; None where the verdict refuses nothing."""
+    if verdict.outcome is Outcome.RATE_LIMITED:
+        refused = _rate_limited(verdict)
+    elif verdict.outcome is Outcome.BUDGET_EXHAUSTED:
+        refused = _budget_exhausted(verdict)
+    else:
+        return None
+    _refused.labels(reason=refused.reason.value).inc()
+    return refused
 
 
 def rate_headers(rate: Rate) -> tuple[tuple[str, str], ...]:
@@ -36,4 +30,23 @@ def rate_headers(rate: Rate) -> tuple[tuple[str, str], ...]:
         (headers.RATE_LIMIT, str(rate.limit)),
         (headers.RATE_REMAINING, str(rate.remaining)),
         (headers.RATE_RESET, str(rate.reset_s)),
+    )
+
+
+def _rate_limited(verdict: Verdict) -> ResourceExhaustedError:
+    return ResourceExhaustedError(
+        Reason.RATE_LIMITED,
+        f"more calls than the plan allows: the limit {verdict.refused_by} is reached",
+        metadata={"limit": verdict.refused_by},
+        retry_after_s=verdict.retry_after_s,
+    )
+
+
+def _budget_exhausted(verdict: Verdict) -> ResourceExhaustedError:
+    reset_time = datetime.fromtimestamp(verdict.reset_unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return ResourceExhaustedError(
+        Reason.BUDGET_EXHAUSTED,
+        f"nothing is left of the budget {verdict.refused_by}, which begins anew at {reset_time}",
+        metadata={"budget": verdict.refused_by, "reset_time": reset_time},
+        retry_after_s=verdict.retry_after_s,
     )
