@@ -8,6 +8,10 @@ TENANTS = "weft:ledger:tenants"
 """Every tenant that ever had a call admitted. Outside of the tenants' own keys, and only ever added to."""
 
 
+SWEEPING = "weft:ledger:sweeping"
+"""There while the tenants have been swept; it expires when they are to be swept again."""
+
+
 class LedgerKeys:
     """One tenant's keys. They share a hash tag, so that in a Redis Cluster scripts over several of them stay on one
     node. Days are YYYYMMDD, months YYYYMM, both in UTC by Redis' clock."""

@@ -3,6 +3,11 @@
 Every step is one script (`lua/`) over the keys of one tenant, so it happens whole, beside nothing else, and by Redis'
 clock alone. All of them may come twice, and in any order.
 
+What is told again of a call is known for an hour after it is settled. A record of a call of which nothing is known is
+charged to the day on which it comes if the call had no allowance (so no budget, and perhaps no reservation: Redis was
+down when it was admitted) or its deadline is not long past (Redis has lost its reservation). Else it was settled long
+ago: it is not charged, but logged and counted as late.
+
 Records (the stream `LedgerKeys.records`, about the last 200,000 of a tenant) have these fields, all of them text:
   call, execution   ids; `execution` is "" where a lease's end charged what was reserved, as nobody told what was used
   key, method       of the call's reservation; `method` is "" where the call was admitted while Redis was not reached
@@ -66,6 +71,7 @@ class RedisLedger:
                 max(0, execution.output_tokens),
                 int(unbounded),
                 call.principal,
+                round(call.deadline_s),
             ],
         )
         written.add_done_callback(lambda answer: _tell_late(answer, call, execution))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from libs.errors.errors import UnavailableError
-from libs.ledger.keys import TENANTS, LedgerKeys
+from libs.ledger.keys import SWEEPING, TENANTS, LedgerKeys
 from libs.ledger.ledger import PRELUDE
 from libs.store.redis import reached
 from libs.store.scripts import read_script
@@ -24,7 +24,8 @@ LAPSED = metrics.counter(
 
 
 class LedgerSweeper:
-    """Sweeps every tenant's ended leases. Any number of them may run beside each other: each lease ends once."""
+    """Sweeps every tenant's ended leases. Any number of them may run beside each other: one of them sweeps in each
+    interval, and a lease ends once."""
 
     def __init__(self, together: Together, every_s: float = EVERY_S) -> None:
         self._together = together
@@ -35,19 +36,26 @@ class LedgerSweeper:
         while True:
             await asyncio.sleep(self._every_s)
             try:
-                await self.sweep_all()
+                await self.sweep_if_due()
             except UnavailableError:
                 logs.warning("ledger", sweep="redis is not reached")
             except Exception as error:
                 logs.error("ledger", error)
+
+    async def sweep_if_due(self) -> bool:
+        """Sweeps every tenant, unless somebody has within the interval; whether it did. Raises UnavailableError."""
+        claim = self._together.send("SET", SWEEPING, "", "NX", "PX", max(1, round(self._every_s * 1000)))
+        if not await reached(claim):
+            return False
+        await self.sweep_all()
+        return True
 
     async def sweep_all(self) -> int:
         """Sweeps every tenant; how many leases ended. Raises UnavailableError."""
         cursor, ended = 0, 0
         while True:
             position, tenants = await reached(self._together.send("SSCAN", TENANTS, cursor, "COUNT", BATCH))
-            for tenant in tenants:
-                ended += await self.sweep(tenant.decode())
+            ended += sum(await asyncio.gather(*(self.sweep(tenant.decode()) for tenant in tenants)))
             cursor = int(position)
             if cursor == 0:
                 return ended

@@ -19,6 +19,7 @@ LIMIT = 10_000
 MAX_BATCH = 256
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
+TELL_EVERY_S = 1.0
 
 _DROPPED = metrics.counter(
     "weft_store_outbox_dropped_total",
@@ -39,7 +40,8 @@ class Outbox:
     """Runs scripts in the order in which they are put, each again and again until Redis has answered it once.
 
     So a script may run more than once, and all of them are to be idempotent. Of entries that wait there are at most
-    `limit`: then the oldest is dropped, logged and counted, and so is one that Redis refuses for what it is.
+    `limit`: then the oldest is dropped, counted and logged (a line a second at most), and so is one that Redis refuses
+    for what it is.
     """
 
     def __init__(self, redis: Redis, name: str, limit: int = LIMIT) -> None:
@@ -51,6 +53,8 @@ class Outbox:
         self._known: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._untold = 0
+        self._tell_at = 0.0
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._sending)
@@ -134,4 +138,8 @@ class Outbox:
     def _drop(self, entry: _Entry, why: str) -> None:
         entry.answer.cancel()
         _DROPPED.labels(self._name).inc()
-        logs.warning("outbox", outbox=self._name, dropped=entry.script.name, why=why)
+        self._untold += 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._tell_at:
+            logs.warning("outbox", outbox=self._name, dropped=self._untold, last=entry.script.name, why=why)
+            self._untold, self._tell_at = 0, now + TELL_EVERY_S

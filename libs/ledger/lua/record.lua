@@ -1,11 +1,13 @@
--- Charges what an execution used, once. A call that was admitted without a reservation (`unbounded` is '1') is charged to this day
--- and to its principal; any other without one was settled more than an hour ago, and what it tells now is late.
-local id, execution, model, input, output, unbounded, principal = unpack(ARGV)
+-- Charges what an execution used, once. Where nothing is known of the call, it was admitted without a reservation (`unbounded` is
+-- '1'), or it is under way (its deadline is not long past) and Redis has lost its reservation: then this day and its principal are
+-- charged. Any other was settled more than an hour ago, and what it tells now is late.
+local UNDER_WAY_S = 300
+local id, execution, model, input, output, unbounded, principal, deadline_s = unpack(ARGV)
 input, output = tonumber(input), tonumber(output)
 
 local call = load_call(id, execution)
 if not call then
-  if unbounded ~= '1' then return 'LATE' end
+  if unbounded ~= '1' and now_s > tonumber(deadline_s) + UNDER_WAY_S then return 'LATE' end
   redis.call('HSET', call_key(id), 'key', principal, 'method', '', 'day', day_of(now_s), 'month', month_of(now_s),
     'prices', redis.call('GET', prefix .. ':prices') or '', 'settled', '1')
   call = load_call(id, execution)

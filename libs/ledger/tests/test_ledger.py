@@ -1,9 +1,10 @@
-"""The ledger's own promises, over a real Redis. What becomes of reservations is tested at the gateway, which makes them."""
+"""The ledger's own promises, over a real Redis. Reservations are tested at the gateway, which makes them."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 from libs.auth.context import CallContext
 from libs.errors.errors import UnavailableError
 from libs.ledger.accounts import Execution
-from libs.ledger.keys import TENANTS, LedgerKeys
+from libs.ledger.keys import SWEEPING, TENANTS, LedgerKeys
 from libs.ledger.ledger import RedisLedger
 from libs.ledger.sweeper import LedgerSweeper
 from libs.store.redis import connect
@@ -71,6 +72,15 @@ async def test_a_record_without_its_reservation_is_late(redis: Redis, tenant: st
     assert await redis.exists(LedgerKeys(tenant).call(made.call_id)) == 0
 
 
+async def test_a_reservation_that_redis_lost_costs_no_record(redis: Redis, tenant: str) -> None:
+    """A call that is under way is charged though Redis has lost what was reserved for it; once, too."""
+    seconds, _ = await redis.time()
+    ledger, made = RedisLedger(redis, within_s=10.0), replace(call(tenant, 100), deadline_s=seconds + 30.5)
+    for _ in range(2):
+        await ledger.record(made, Execution("/1", "small", 3, 4))
+    assert await usage(redis, tenant) == [b"1", b"3", b"4"]
+
+
 async def test_the_stream_is_bounded(redis: Redis, tenant: str) -> None:
     """Of a tenant's records about the last 200,000 are kept."""
     keys = LedgerKeys(tenant)
@@ -117,6 +127,17 @@ async def test_all_tenants_are_swept(redis: Redis, tenant: str) -> None:
     await asyncio.gather(*(together.send("ZADD", LedgerKeys(each).leases, 1, "gone") for each in tenants))
     assert await LedgerSweeper(Together(redis)).sweep_all() >= 250
     assert await redis.exists(*(LedgerKeys(each).leases for each in tenants)) == 0
+
+
+async def test_one_of_many_sweepers_sweeps(redis: Redis, tenant: str) -> None:
+    """Of several gateways one sweeps in each interval, whichever comes first."""
+    together = Together(redis)
+    await together.send("DEL", SWEEPING)
+    await together.send("SADD", TENANTS, tenant)
+    sweepers = [LedgerSweeper(Together(redis), every_s=60.0) for _ in range(4)]
+    assert sorted(await asyncio.gather(*(sweeper.sweep_if_due() for sweeper in sweepers))) == [False] * 3 + [True]
+    assert 0 < await redis.pttl(SWEEPING) <= 60_000
+    await together.send("DEL", SWEEPING)
 
 
 async def records(redis: Any, tenant: str) -> list[dict[str, str]]:
