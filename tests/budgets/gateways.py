@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -89,7 +90,7 @@ class Books:
         """Of the days that the test has seen, all of them: one may begin at midnight."""
         used = reserved = 0
         async for key in self._redis.scan_iter(match=_literally(self._keys.budget("")) + "????????"):
-            values = await self._redis.hmget(key, [f"{scope}:{unit}:used", f"{scope}:{unit}:reserved"])  # type: ignore[misc]
+            values = await self._redis.hmget(key, [f"{scope}:{unit}:used", f"{scope}:{unit}:reserved"])
             used += int(values[0] or 0)
             reserved += int(values[1] or 0)
         return Sums(used, reserved)
@@ -100,7 +101,7 @@ class Books:
 
     async def recorded(self) -> int:
         """Tokens in all records."""
-        entries = await self._redis.xrange(self._keys.records)
+        entries: Any = await self._redis.xrange(self._keys.records)
         return sum(int(fields[b"input"]) + int(fields[b"output"]) for _, fields in entries)
 
 
