@@ -28,7 +28,7 @@ from libs.store.together import Together
 from libs.testing.eventually import eventually
 from services.gateway.adapters.api_keys import USED_EVERY_S, KeyNames, RedisApiKeys
 from services.gateway.app.keys import CreateKey, Wanted
-from services.gateway.domain.api_keys import LISTED_S, MAX_LIVE, ApiKey, presented
+from services.gateway.domain.api_keys import LISTED_S, MAX_LISTED, MAX_LIVE, ApiKey, presented
 from services.gateway.ports import KeyRequest
 
 NOW_S = 1_900_000_000.0
@@ -205,6 +205,16 @@ async def test_a_tenant_has_a_bounded_number_of_keys(
     assert (raised.value.reason, raised.value.metadata) == (Reason.QUOTA_EXCEEDED, {"limit": "1000"})
     await keys.revoke(maker.tenant, first.key_id, NOW_S)
     assert (await made(create, maker, now_s=NOW_S + 1))[0]
+
+
+async def test_keys_that_ended_are_bounded_too(create: CreateKey, maker: Principal, redis: Redis) -> None:
+    """10,000 with those of the last 30 days: whoever makes and revokes keys all day is told so."""
+    ended = {f"key{number}": (NOW_S - 60) * 1000 for number in range(MAX_LISTED)}
+    await redis.zadd(KeyNames(maker.tenant).ends, ended)
+    with pytest.raises(ResourceExhaustedError) as raised:
+        await made(create, maker)
+    assert raised.value.metadata == {"limit": "10000"}
+    assert await made(create, maker, now_s=NOW_S + LISTED_S)
 
 
 async def test_a_use_is_noted_to_about_a_minute(keys: RedisApiKeys, create: CreateKey, maker: Principal) -> None:
