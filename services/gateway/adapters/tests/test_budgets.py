@@ -59,6 +59,7 @@ async def test_a_call_without_a_cost_reserves_nothing(redis: Redis, admissions: 
         ({"tenant_day_tokens": 400}, [150, 150, 100]),
         ({"tenant_month_tokens": 151}, [150, 1]),
         ({"key_day_money": 6500 + 70 * 9 + 69}, [150, 9]),
+        ({"tenant_month_money": 6500}, [150]),
         ({"tenant_month_money": 6499}, [92]),
         ({"tenant_day_tokens": 200, "key_day_money": 6500 + 70 * 20}, [150, 20]),
         ({"tenant_day_tokens": 200, "key_day_money": 6500 + 69}, [150]),
@@ -180,6 +181,21 @@ async def test_a_call_is_charged_by_the_prices_of_its_admission(
         await ledger.record(context(asked), Execution("/2", "unheard of", 1, 1))
     charged = [int(record["cost"]) for record in await records(redis, tenant)]
     assert charged == [11, 30, 11_000, 30, 11, 30, 11_000, 30]
+
+
+async def test_prices_that_are_no_longer_in_use_go(redis: Redis, admissions: RedisAdmissions, tenant: str) -> None:
+    """Only the version of the prices that is in use stays for good: others go when their calls are long over."""
+    keys = LedgerKeys(tenant)
+    newer = replace(PRICES, version="newer")
+    expiries = []
+    for prices in (PRICES, newer, PRICES):
+        await admissions.admit(demand(tenant, prices=prices))
+        expiries.append([await redis.ttl(keys.prices(version)) for version in (PRICES.version, newer.version)])
+    in_use, missing, two_days = -1, -2, 172_800
+    assert expiries[0] == [in_use, missing]
+    assert expiries[1][1] == expiries[2][0] == in_use
+    assert two_days - 60 < expiries[1][0] <= two_days
+    assert two_days - 60 < expiries[2][1] <= two_days
 
 
 async def test_large_sums_stay_whole(

@@ -134,6 +134,12 @@ async def test_one_call_makes_an_answer(redis: Redis, kept: RedisKeptAnswers, te
     assert {verdict.outcome for verdict in again} == {Outcome.ANSWERED}
 
 
+async def test_who_makes_an_answer_does_not_wait_for_itself(admissions: RedisAdmissions, tenant: str) -> None:
+    """The call that others wait for may ask once more."""
+    leader = demand(tenant, look=look(NAME), worst=None)
+    assert [(await admissions.admit(leader)).outcome for _ in range(2)] == [Outcome.ADMITTED] * 2
+
+
 async def test_who_gives_up_lets_another_one_try(
     admissions: RedisAdmissions, kept: RedisKeptAnswers, tenant: str
 ) -> None:
