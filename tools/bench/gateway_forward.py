@@ -25,13 +25,30 @@ from typing import Any
 import grpc
 import psutil
 
-from libs.auth.keys import create_keys
+from libs.auth.keys import Keys, create_keys
 from libs.auth.tokens import sign_token
 from libs.contracts import headers
+from libs.parts.processes import RunningPart
+from libs.parts.valkey import start_redis
 
 UNARY = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 STREAM_MESSAGES = 64
+PLANS = """
+plans:
+  all:
+    limits:
+      tenant: {minute: 100_000_000, hour: 100_000_000}
+      key: {minute: 100_000_000}
+      groups: {infer: {minute: 100_000_000}}
+    budgets:
+      tenant: {day: {tokens: 900_000_000_000}, month: {tokens: 900_000_000_000}}
+      key: {day: {tokens: 900_000_000_000}}
+    open_calls: 1000
+default_plan: all
+"""
+REDIS_PASSWORD = "only-for-this"
+ISSUER, AUDIENCE = "weft-local", "weft"
 ROUNDS = 10
 ROUND_S = 0.5
 
@@ -165,10 +182,26 @@ async def compare(direct: Sequence[Call], forwarded: Sequence[Call], gateway: ps
     print(f"\nResident memory of the gateway after that: {gateway.memory_info().rss / 2**20:.0f} MiB.")
 
 
+def settings_of(keys: Keys, plans: Path, behind: str, redis: RunningPart) -> dict[str, str]:
+    """The environment of a gateway before `behind`."""
+    issuer = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(keys.jwks_file)}
+    return {
+        **{f"WEFT_GATEWAY_UPSTREAMS__{name}": behind for name in ("RAG", "EMBEDDING", "INFERENCE")},
+        "WEFT_GATEWAY_LISTEN": "127.0.0.1:0",
+        "WEFT_GATEWAY_CONTEXT_KEY_FILE": str(keys.context_key_file),
+        "WEFT_GATEWAY_ISSUERS": json.dumps([issuer]),
+        "WEFT_GATEWAY_PLANS_FILE": str(plans),
+        "WEFT_GATEWAY_REDIS_URL": f"redis://:{REDIS_PASSWORD}@{redis.address}/0",
+    }
+
+
 async def main() -> None:
-    """Starts both servers and compares."""
-    with tempfile.TemporaryDirectory() as folder:
-        keys = create_keys(Path(folder))
+    """Starts both servers and Redis, and compares."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        keys = create_keys(folder)
+        plans = folder / "plans.yaml"
+        plans.write_text(PLANS)
         token = sign_token(
             keys.signing_key_file.read_bytes(),
             keys.key_id,
@@ -176,22 +209,22 @@ async def main() -> None:
             tenant="bench",
             scopes=["inference.infer"],
             ttl_s=3600,
-            issuer="weft-local",
-            audience="weft",
+            issuer=ISSUER,
+            audience=AUDIENCE,
             now_s=time.time(),
         )
-        async with started("tools.bench.gateway_forward", "echo") as (_, behind):
-            settings = {f"WEFT_GATEWAY_UPSTREAMS__{name}": behind for name in ("RAG", "EMBEDDING", "INFERENCE")}
-            settings |= {
-                "WEFT_GATEWAY_LISTEN": "127.0.0.1:0",
-                "WEFT_GATEWAY_CONTEXT_KEY_FILE": str(keys.context_key_file),
-                "WEFT_GATEWAY_JWKS_FILE": str(keys.jwks_file),
-            }
-            async with started("services.gateway", **settings) as (process, address):
+        redis = start_redis(folder / "redis", password=REDIS_PASSWORD, log=folder / "redis.log", fsync="everysec")
+        try:
+            async with (
+                started("tools.bench.gateway_forward", "echo") as (_, behind),
+                started("services.gateway", **settings_of(keys, plans, behind, redis)) as (process, address),
+            ):
                 direct_channel, *direct = calls(behind, token)
                 forwarded_channel, *forwarded = calls(address, token)
                 async with direct_channel, forwarded_channel:
                     await compare(direct, forwarded, psutil.Process(process.pid))
+        finally:
+            redis.stop()
 
 
 if __name__ == "__main__":
