@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2_grpc
 from libs.auth.context import read_context_key
 from libs.config.settings import ServiceSettings
 from libs.ledger.accounts import Accounts
+from libs.rpc.beside import beside
 from libs.rpc.channel import MAX_MESSAGE_BYTES as TRANSPORT_LIMIT_BYTES
 from libs.rpc.executions import recorded
 from libs.rpc.guard import Guard, SignedContextGuard
@@ -93,16 +94,13 @@ async def running(component: Component, listen: str, key: bytes, grace_s: float 
     server = grpc.aio.server(handlers=[routes], interceptors=traces.server_interceptors(), options=_OPTIONS)
     address = _bind(server, listen)
     await server.start()
-    polling = asyncio.create_task(health.poll())
-    try:
-        yield Running(address, health)
-    finally:
-        polling.cancel()
-        await server.stop(grace_s)
-        await recorded()
-        await gate.accounts_closed()
-        with suppress(asyncio.CancelledError):
-            await polling
+    async with beside(health.poll()):
+        try:
+            yield Running(address, health)
+        finally:
+            await server.stop(grace_s)
+            await recorded()
+            await gate.accounts_closed()
 
 
 async def serve(

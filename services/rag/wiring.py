@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
 
 from libs.ledger.ledger import RedisLedger
+from libs.rpc.beside import beside
 from libs.rpc.channel import channel
 from libs.rpc.health import serves
 from libs.rpc.server import Component
@@ -47,7 +48,6 @@ from weft.rag.v1 import (
 
 _STORE_TIMEOUT_S = 10
 _REDIS_CONNECTIONS = 64
-_CANCEL_AGAIN_S = 0.2
 _LEDGER_CLOSES_WITHIN_S = 5
 """What the ledger was told and has not written is tried for so long after the last call."""
 
@@ -67,8 +67,8 @@ async def rag(settings: RagSettings) -> AsyncIterator[Component]:
         terms = Bm25Terms()
         catalogue = RedisCatalogue(redis, _catalogue_limits(settings), new_id=_new_id, now_s=time.time)
         index = QdrantIndex(qdrant, terms)
-        sweeping = asyncio.create_task(_sweep_again_and_again(Sweep(catalogue, index), settings.sweep_every_s))
-        stack.push_async_callback(end, sweeping)
+        sweep = Sweep(catalogue, index)
+        await stack.enter_async_context(beside(_sweep_again_and_again(sweep, settings.sweep_every_s)))
         yield replace(component(settings, catalogue, index, terms, embedding, inference), accounts=ledger)
 
 
@@ -156,13 +156,6 @@ async def _sweep_again_and_again(sweep: Sweep, every_s: float) -> None:
         else:
             if removed:
                 logs.info("sweep", removed=removed)
-
-
-async def end(task: asyncio.Task[None]) -> None:
-    """Cancels until it is heard: grpc.aio loses a cancel that comes in the moment in which a call ends well."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
 
 
 def _new_id() -> str:

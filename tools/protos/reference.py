@@ -25,8 +25,8 @@ A call's deadline is the caller's, else the method's default, and never later th
 has retries, the Python client makes that many attempts in all after the status codes named; nobody else retries.
 
 Beside the errors named at a method, each can end with TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_EXPIRED, TOKEN_REFUSED,
-SCOPE_MISSING, TENANT_UNKNOWN, HEADER_INVALID, RATE_LIMITED, BUDGET_EXHAUSTED, MESSAGE_MALFORMED, MESSAGE_TOO_LARGE, DEPENDENCY_UNAVAILABLE, DEADLINE_EXCEEDED,
-CANCELLED or INTERNAL.
+SCOPE_MISSING, TENANT_UNKNOWN, HEADER_INVALID, RATE_LIMITED, OVERLOADED, MESSAGE_MALFORMED, MESSAGE_TOO_LARGE,
+DEPENDENCY_UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED or INTERNAL, and one that is charged with BUDGET_EXHAUSTED.
 """
 _FOREIGN_HEAD = """## Contracts that are not Weft's own
 
@@ -72,7 +72,7 @@ def _service(file: FileDescriptorProto, index: int) -> str:
         method = methods()[f"/{file.package}.{service.name}/{declared.name}"]
         kind = "stream" if method.server_streaming else "unary"
         lines += [f"### {method.name} ({kind})", "", _comment(file, (_SERVICE, index, _MEMBER, position)), ""]
-        lines += [f"Needs {_needs(method)}. Deadline {_deadlines(method)}. Retries: {_retries(method)}.", ""]
+        lines += [f"Needs {_needs(method)}. Deadline {_deadlines(method)}. Retries: {_retries(method)}. {_charged(method)}", ""]
     return "\n".join(lines)
 
 
@@ -108,3 +108,16 @@ def _deadlines(method: Method) -> str:
 
 def _retries(method: Method) -> str:
     return f"{method.retry.max_attempts} attempts after {', '.join(method.retry.codes)}" if method.retry else "none"
+
+
+def _charged(method: Method) -> str:
+    """Which limits count a call, what it can use, and whether its answers are kept."""
+    said = [f"Limits: `{method.limit_group}`." if method.limit_group else ""]
+    if (cost := method.cost) is not None:
+        most = [f"{cost.input_tokens_per_byte} a byte of the request"] if cost.input_tokens_per_byte else []
+        most += [f"{cost.input_tokens:,} more" if most else f"{cost.input_tokens:,}"] if cost.input_tokens else []
+        most += [f"{cost.output_tokens:,} to write"] if cost.output_tokens else []
+        said.append(f"Reserves, in tokens: {', '.join(most)}.")
+    if method.cacheable:
+        said.append("Answers are kept.")
+    return " ".join(part for part in said if part)

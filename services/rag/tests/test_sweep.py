@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from libs.errors.errors import Reason, ServiceError, UnavailableError
@@ -11,7 +9,6 @@ from services.rag.app.sweep import Sweep
 from services.rag.ports import Garbage, Scope
 from services.rag.tests.fakes import FakeIndex
 from services.rag.tests.world import COLLECTION, NO_ID, TENANT, World
-from services.rag.wiring import end
 
 OTHER = "other"
 
@@ -49,21 +46,3 @@ async def test_a_tenant_whose_garbage_is_stuck_delays_nobody() -> None:
         await world.sweep()
     assert await world.index.count(Garbage(await scope(world, TENANT))) == 2
     assert await world.index.count(Garbage(await scope(world, OTHER))) == 1
-
-
-async def test_a_task_that_misses_a_cancel_is_ended() -> None:
-    """As a call over gRPC does that ends well in the moment of the cancel: it is cancelled again."""
-    cancels = 0
-
-    async def deaf() -> None:
-        nonlocal cancels
-        while cancels < 2:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                cancels += 1
-
-    task = asyncio.create_task(deaf())
-    await asyncio.sleep(0)
-    await end(task)
-    assert (task.done(), cancels) == (True, 2)

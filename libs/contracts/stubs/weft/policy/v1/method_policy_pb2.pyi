@@ -190,7 +190,7 @@ class Cost(_message.Message):
     BYTES_PER_TOKEN_FIELD_NUMBER: _builtins.int
     input_tokens_per_byte: _builtins.int
     """Tokens of input for each byte of the request, at most. No tokenizer makes more than one token of a byte; a method whose
-    service embeds or prompts a text twice says 2.
+    service embeds or prompts a text twice says 2, one that repeats headings with every passage more.
     """
     input_tokens: _builtins.int
     """Tokens of input at most that do not come of the request: prompts, passages."""
