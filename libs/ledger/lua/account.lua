@@ -90,8 +90,8 @@ local function add_sums(period, fields, sums, changes)
   redis.call('HSET', prefix .. ':budget:' .. period, unpack(update))
   if sums.new then
     -- A period is named by its numbers: 20260131 is a day, 202601 a month.
-    local month = #period == 6
-    made('budget:' .. period, month and month_start(now_s, KEEP_MONTHS + 1) or (math.floor(now_s / DAY_S) + KEEP_DAYS + 1) * DAY_S)
+    local day_past_s = (math.floor(now_s / DAY_S) + KEEP_DAYS + 1) * DAY_S
+    made('budget:' .. period, #period == 6 and month_start(now_s, KEEP_MONTHS + 1) or day_past_s)
   end
 end
 

@@ -46,7 +46,7 @@ class RedisKeptAnswers:
         self._stale_s = stale_s
         self._max_entry_bytes = max_entry_bytes
         self._poll_s = poll_s
-        self._ended: dict[str, asyncio.Event] = {}
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
 
     async def keep(self, tenant: str, name: str, body: bytes, depends: Mapping[str, str], ttl_s: float) -> None:
         keys = LedgerKeys(tenant)
@@ -65,31 +65,30 @@ class RedisKeptAnswers:
 
     async def wait(self, tenant: str, name: str, within_s: float) -> None:
         flight = LedgerKeys(tenant).flight(name)
-        ended = self._ended.setdefault(flight, asyncio.Event())
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
-        while not ended.is_set() and (left := deadline - loop.time()) > 0:
-            if not await self._reach("wait", "EXISTS", flight):
-                break
-            try:
-                async with asyncio.timeout(min(self._poll_s, left)):
-                    await ended.wait()
-            except TimeoutError:
-                continue
-        # Those who come later wait for another flight.
-        if self._ended.get(flight) is ended:
-            del self._ended[flight]
-        ended.set()
+        landed: asyncio.Future[None] = loop.create_future()
+        waiting = self._waiting.setdefault(flight, set())
+        waiting.add(landed)
+        try:
+            while not landed.done() and (left := deadline - loop.time()) > 0:
+                if not await self._reach("wait", "EXISTS", flight):
+                    return
+                await asyncio.wait([landed], timeout=min(self._poll_s, left))
+        finally:
+            waiting.discard(landed)
+            if not waiting and self._waiting.get(flight) is waiting:
+                del self._waiting[flight]
 
     @property
     def waited_for(self) -> int:
         """How many answers are waited for in this process."""
-        return len(self._ended)
+        return len(self._waiting)
 
     def _wake(self, flight: str) -> None:
-        ended = self._ended.pop(flight, None)
-        if ended is not None:
-            ended.set()
+        for landed in self._waiting.pop(flight, ()):
+            if not landed.done():
+                landed.set_result(None)
 
     async def _run(self, step: str, script: Script, keys: list[str], arguments: list[Any]) -> None:
         try:

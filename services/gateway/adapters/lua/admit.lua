@@ -4,6 +4,7 @@
 local stamps = KEYS[2]
 local SWEPT = 16
 local BUCKETS = 60
+local MOST_UNPACKED = 1000
 
 local at = 0
 local function take(count)
@@ -14,9 +15,7 @@ local id, key, method, group, lease_ms = take(5)
 local name, max_age_ms, stale, leads, flight_ms = take(5)
 local worst_input, worst_output, dear_input, dear_output, prices = take(5)
 
--- A window of calls: the calls of each sub-bucket, their sum, the oldest one with calls and the newest. A call counts until the
--- window has passed since the end of its sub-bucket, so never are more than `limit` within any window, and one counts for at
--- most a sub-bucket longer. At most 61 sub-buckets count; they are read only when the oldest of them no longer does.
+-- Takes the calls that no longer count out of a window.
 local function leave_behind(window)
   local from, now = window.first, window.now
   local buckets = {}
@@ -33,6 +32,9 @@ local function leave_behind(window)
   end
 end
 
+-- A window of calls: the calls of each sub-bucket, their sum, the oldest one with calls and the newest. A call counts until the
+-- window has passed since the end of its sub-bucket, so never are more than `limit` within any window, and one counts for at
+-- most a sub-bucket longer. At most 61 sub-buckets count; they are read only when the oldest of them no longer does.
 local function read_window(scope, limit, length_ms)
   local window = {key = prefix .. ':rate:' .. scope, limit = limit, length_ms = length_ms, gone = {}}
   local now = math.floor(now_ms * BUCKETS / length_ms)
@@ -138,7 +140,7 @@ local function know_prices(count)
   local current = redis.call('GET', prefix .. ':prices')
   if current == prices then return true end
   local table_key = prefix .. ':prices:' .. prices
-  if count > 0 then redis.call('HSET', table_key, take(count)) end
+  for taken = 0, count - 1, MOST_UNPACKED do redis.call('HSET', table_key, take(math.min(MOST_UNPACKED, count - taken))) end
   if redis.call('EXISTS', table_key) == 0 then return false end
   if current then redis.call('EXPIRE', prefix .. ':prices:' .. current, KEEP_DAYS * DAY_S) end
   redis.call('PERSIST', table_key)

@@ -198,6 +198,19 @@ async def test_prices_that_are_no_longer_in_use_go(redis: Redis, admissions: Red
     assert two_days - 60 < expiries[2][1] <= two_days
 
 
+async def test_thousands_of_models_have_their_prices(
+    redis: Redis, admissions: RedisAdmissions, ledger: RedisLedger, tenant: str
+) -> None:
+    """A long table is sent once, and kept whole."""
+    await clear_of_midnight(redis)
+    many = Prices("many", "EUR", {f"model-{number}": Price(number, 0) for number in range(9000)}, Price(0, 0))
+    asked = demand(tenant, prices=many)
+    await admissions.admit(asked)
+    for number in (0, 499, 500, 8999):
+        await ledger.record(context(asked), Execution(f"/{number}", f"model-{number}", 1, 0))
+    assert [int(record["cost"]) for record in await records(redis, tenant)] == [0, 499, 500, 8999]
+
+
 async def test_large_sums_stay_whole(
     redis: Redis, admissions: RedisAdmissions, ledger: RedisLedger, tenant: str
 ) -> None:

@@ -165,11 +165,15 @@ async def test_a_leader_that_vanishes_is_succeeded(admissions: RedisAdmissions, 
 
 
 async def test_waiting_is_bounded(admissions: RedisAdmissions, kept: RedisKeptAnswers, tenant: str) -> None:
-    """Who waits for an answer that does not come goes on after its time, and leaves nothing behind."""
+    """Who waits for an answer that does not come goes on after its time, alone, and leaves nothing behind."""
     await admissions.admit(demand(tenant, look=look(NAME)))
+    longer = asyncio.create_task(kept.wait(tenant, NAME, 60.0))
     async with asyncio.timeout(10.0):
         await kept.wait(tenant, NAME, 0.12)
         await kept.wait(tenant, NAME, 0.0)
+    assert not longer.done()
+    longer.cancel()
+    await asyncio.wait([longer])
     assert kept.waited_for == 0
 
 
