@@ -130,14 +130,17 @@ class PublishedKeys:
         try:
             async with asyncio.timeout(self._patience.timeout_s):
                 self._jwks = await self._fetch()
+            _fetches.labels(self._issuer, "good").inc()
+            if self._failed:
+                _log.warning("the keys of the issuer %s can be had again", self._issuer)
             self._good_s = begun_s
             self._failed = False
-            _fetches.labels(self._issuer, "good").inc()
         except Exception as error:  # Whatever a provider does, its keys are asked for again.
-            self._failed = True
             _fetches.labels(self._issuer, "failed").inc()
-            why = "it took too long" if isinstance(error, TimeoutError) else str(error) or repr(error)
-            _log.warning("the keys of the issuer %s are as before: %s", self._issuer, why)
+            if not self._failed:
+                why = "it took too long" if isinstance(error, TimeoutError) else str(error) or repr(error)
+                _log.warning("the keys of the issuer %s are as before: %s", self._issuer, why)
+            self._failed = True
         finally:
             self._fetching = None
 

@@ -12,7 +12,9 @@ import pytest
 from libs.auth.jwks import Jwks
 from libs.auth.verifier import Issuer, TokenVerifier
 from libs.errors.errors import Reason, UnauthenticatedError, UnavailableError
+from libs.telemetry import logs
 from libs.testing.eventually import eventually
+from libs.testing.logged import logged
 from services.gateway.adapters.key_sources import (
     MAX_WAITING,
     KeysNotFetchedError,
@@ -127,13 +129,25 @@ async def test_an_unknown_key_is_not_looked_for_too_often(provider: Provider) ->
 
 
 async def test_a_provider_that_is_not_there_stops_nobody(provider: Provider) -> None:
-    """Its tokens are UNAVAILABLE, by the issuer's name, until it answers; then they are good."""
+    """Its tokens are UNAVAILABLE, by the issuer's name, until it answers; then they are good. The log has a line for
+    each of both, however often it was tried."""
     provider.status = 503
+    with logged() as lines:
+        await _away_and_back(provider)
+        logs.flush()
+        told = [line["message"] for line in lines() if ISSUER in line.get("message", "")]
+    assert len(told) == 2
+    assert "503" in told[0]
+    assert "again" in told[1]
+
+
+async def _away_and_back(provider: Provider) -> None:
     async with verifying(provider, OFTEN) as verifier:
         with pytest.raises(UnavailableError) as raised:
             await verifier.verify(ED.token(), 0.0)
         assert (raised.value.reason, raised.value.metadata) == (Reason.DEPENDENCY_UNAVAILABLE, {"dependency": ISSUER})
         assert raised.value.retry_after_s
+        await eventually(lambda: provider.asked[JWKS] > 2)
         provider.status = 200
 
         async def taken() -> bool:
