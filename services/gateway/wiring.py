@@ -82,7 +82,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Component]:
         admissions = RedisAdmissions(redis, together)
         stack.push_async_callback(admissions.aclose, REFUNDED_WITHIN_S)
         await stack.enter_async_context(_sweeping(together))
-        keys, terms, ledger = RedisApiKeys(together), TermsInForce(plans), Ledger(admissions)
+        keys, terms, ledger = RedisApiKeys(together), TermsInForce(plans), Ledger(admissions, time.monotonic)
         callers = await stack.enter_async_context(identities(settings.issuers, keys))
         answers = Answers(ledger, RedisKeptAnswers(together), settings.cache_ttl_s, time.monotonic)
         bounds = Bounds(settings.max_body_bytes)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from libs.errors.errors import UnavailableError
 from libs.telemetry import logs, metrics
 from services.gateway.ports import Admissions, Demand, Outcome, Verdict
 
 UNASKED = Verdict(Outcome.ADMITTED)
 """Of a call that goes on although the ledger was not reached."""
+
+FAILURES = 5
+"""After so many in a row, and no answer in between, calls no longer wait for a ledger that does not answer."""
+PAUSE_S = 0.25
+"""How long after a failure nobody asks then. After that one call does, and the others go by what it finds."""
+PROBE_S = 1.0
 
 _unreached = metrics.counter(
     "weft_gateway_ledger_unreached_total",
@@ -17,29 +25,45 @@ _unreached = metrics.counter(
 
 
 class Ledger:
-    """The ledger of `admissions`, or the policy in its place."""
+    """The ledger of `admissions`, or the policy in its place. `monotonic_s`: a clock that never steps."""
 
-    def __init__(self, admissions: Admissions) -> None:
+    def __init__(self, admissions: Admissions, monotonic_s: Callable[[], float]) -> None:
         self._admissions = admissions
-        self._reached = True
+        self._monotonic_s = monotonic_s
+        self._failures = 0
+        self._failure: UnavailableError | None = None
+        self._ask_again_s = 0.0
 
     async def ask(self, demand: Demand) -> Verdict:
         """The verdict; UNASKED where the ledger was not reached and the call would not have been charged to a budget.
 
         Raises UnavailableError (DEPENDENCY_UNAVAILABLE) where it would have been: a budget never goes over.
         """
+        if self._failures >= FAILURES and self._failure is not None:
+            now_s = self._monotonic_s()
+            if now_s < self._ask_again_s:
+                return _without(demand, self._failure)
+            self._ask_again_s = now_s + PROBE_S
         try:
             verdict = await self._admissions.admit(demand)
-        except UnavailableError as error:
-            closed = demand.worst is not None and bool(demand.budgets)
-            _unreached.labels(calls="closed" if closed else "open").inc()
-            if self._reached:
-                self._reached = False
-                logs.warning("ledger unreached", problem=error.message)
-            if closed:
-                raise
-            return UNASKED
-        if not self._reached:
-            self._reached = True
+        except UnavailableError as failure:
+            if self._failure is None:
+                logs.warning("ledger unreached", problem=failure.message)
+            self._failures += 1
+            self._failure = failure
+            self._ask_again_s = self._monotonic_s() + PAUSE_S
+            return _without(demand, failure)
+        if self._failure is not None:
+            self._failures, self._failure = 0, None
             logs.info("ledger reached again")
         return verdict
+
+
+def _without(demand: Demand, failure: UnavailableError) -> Verdict:
+    closed = demand.worst is not None and bool(demand.budgets)
+    _unreached.labels(calls="closed" if closed else "open").inc()
+    if not closed:
+        return UNASKED
+    raise UnavailableError(
+        failure.reason, failure.message, metadata=failure.metadata, retry_after_s=failure.retry_after_s
+    ) from failure

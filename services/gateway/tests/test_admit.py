@@ -66,7 +66,7 @@ class Desk:
         self.plans = PlansFixed(settings)
         self.told: list[tuple[str, str]] = []
         ids = iter(f"id-{number}" for number in range(1, 1000))
-        ledger = Ledger(self.admissions)
+        ledger = Ledger(self.admissions, lambda: 0.0)
         self.admit = Admit(
             KnownTokens(**{"good": KIM, **principals}),
             TermsInForce(self.plans),

@@ -30,7 +30,7 @@ class Shop:
         self.now_s = 1_700_000_000.0
         self.kept = AnswersInMemory(lambda: self.now_s)
         self.kept.stamps = {"collection/a": "1", "model/m": "1"}
-        self.answers = Answers(Ledger(self.kept), self.kept, TTL_S, self.monotonic_s)
+        self.answers = Answers(Ledger(self.kept, self.monotonic_s), self.kept, TTL_S, self.monotonic_s)
         self.depends = "collection/a=1 model/m=1"
         self.made = 0
         self.broken: Exception | None = None
@@ -160,7 +160,7 @@ async def test_a_call_is_counted_once_however_long_it_waits() -> None:
         Verdict(Outcome.WAIT, rate=Rate(10, 4, 1)), Verdict(Outcome.ANSWERED, answer=KeptAnswer(b"kept", 0, {}))
     )
     shop = Shop()
-    shop.answers = Answers(Ledger(admissions), shop.kept, TTL_S, shop.monotonic_s)
+    shop.answers = Answers(Ledger(admissions, shop.monotonic_s), shop.kept, TTL_S, shop.monotonic_s)
     lookup, _ = await shop.look()
     assert lookup.answer == KeptAnswer(b"kept", 0, {})
     assert [demand.counts for demand in admissions.demands] == [True, False]
