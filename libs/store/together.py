@@ -20,7 +20,8 @@ class Together:
     on their way waits for the next, so that batches grow with the load.
 
     A pipeline has at most `max_batch` commands; of commands that are not sent yet there are at most `max_waiting`.
-    Commands of different pipelines may be carried out in any order.
+    Commands of different pipelines may be carried out in any order. Whoever awaits an answer can be cancelled at any
+    moment; redis-py alone may lose a cancel under Python 3.11 (its writes go through `asyncio.wait_for`).
     """
 
     def __init__(

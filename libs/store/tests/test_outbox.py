@@ -43,13 +43,14 @@ async def test_the_answer_is_told(redis: Redis, name: str) -> None:
 
 async def test_a_redis_that_pauses_is_told_again(own_redis: RunningPart, name: str) -> None:
     """What was on its way when Redis stopped is told again, in its order, though it may have run."""
-    async with connect(url(own_redis), timeout_s=0.2) as redis:
+    async with connect(url(own_redis), timeout_s=1.0) as redis:
         outbox = Outbox(redis, "test")
         await outbox.put(PUSH, [name], [0])
         os.kill(own_redis.pid, signal.SIGSTOP)
         answers = [outbox.put(PUSH, [name], [number]) for number in range(1, 20)]
         answers[3].cancel()
-        await asyncio.sleep(0.5)
+        done, _ = await asyncio.wait(answers, timeout=1.5)
+        assert done == {answers[3]}
         assert len(outbox) == 19
         os.kill(own_redis.pid, signal.SIGCONT)
         await eventually(lambda: len(outbox) == 0)
@@ -60,7 +61,7 @@ async def test_a_redis_that_pauses_is_told_again(own_redis: RunningPart, name: s
 
 async def test_a_killed_redis_is_told_when_it_is_back(own_redis: RunningPart, tmp_path: Path, name: str) -> None:
     """What Redis had answered is there after kill -9, and what it had not is told to the next one."""
-    async with connect(url(own_redis), timeout_s=0.5) as redis:
+    async with connect(url(own_redis), timeout_s=1.0) as redis:
         outbox = Outbox(redis, "test")
         for number in range(50):
             await outbox.put(ADD, [name], [number])
@@ -82,7 +83,7 @@ async def test_a_killed_redis_is_told_when_it_is_back(own_redis: RunningPart, tm
 async def test_too_many_drop_the_oldest(own_redis: RunningPart, name: str) -> None:
     """Over its bound the oldest is dropped, logged and counted; the others are told."""
     before = metrics.value("weft_store_outbox_dropped_total", outbox="full")
-    async with connect(url(own_redis), timeout_s=0.2) as redis:
+    async with connect(url(own_redis), timeout_s=1.0) as redis:
         outbox = Outbox(redis, "full", limit=10)
         os.kill(own_redis.pid, signal.SIGSTOP)
         with logged() as lines:
@@ -109,7 +110,7 @@ async def test_what_redis_refuses_does_not_hold_up_the_rest(redis: Redis, name: 
 async def test_stopping_is_bounded(own_redis: RunningPart, name: str) -> None:
     """While Redis is down an outbox stops within its time, and says what is lost."""
     before = metrics.value("weft_store_outbox_dropped_total", outbox="stopped")
-    async with connect(url(own_redis), timeout_s=0.2) as redis:
+    async with connect(url(own_redis), timeout_s=1.0) as redis:
         outbox = Outbox(redis, "stopped")
         os.kill(own_redis.pid, signal.SIGSTOP)
         answers = [outbox.put(ADD, [name], [number]) for number in range(3)]

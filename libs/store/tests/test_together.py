@@ -69,8 +69,8 @@ async def waits(together: Together, name: str) -> Any:
 
 async def test_no_more_than_the_bound_wait(own_redis: RunningPart) -> None:
     """While Redis says nothing, callers over the bound are told at once, and the others when its timeout is over."""
-    async with connect(f"redis://:{REDIS_PASSWORD}@{own_redis.address}/0", timeout_s=0.3) as redis:
-        together = Together(redis, max_batch=2, max_waiting=10, max_under_way=2)
+    async with connect(f"redis://:{REDIS_PASSWORD}@{own_redis.address}/0", timeout_s=1.0) as redis:
+        together = Together(redis, max_batch=5, max_waiting=10, max_under_way=2)
         await together.send("PING")
         os.kill(own_redis.pid, signal.SIGSTOP)
         waiting = [asyncio.ensure_future(reached(together.send("PING"))) for _ in range(10)]

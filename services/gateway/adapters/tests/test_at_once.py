@@ -48,7 +48,7 @@ async def test_hundreds_of_calls_at_once_never_pass_a_budget(redis: Any, tenant:
     storm.over = True
     await watching
     assert storm.admitted > 50
-    assert storm.looks > 20
+    assert storm.looks > 5
     await storm.end()
     assert refused() - refused_before == 0
     day = await today(redis)
@@ -133,7 +133,7 @@ class Storm:
         chance, ledger = self.chance, self.chance.choice(self.ledgers)
         assert worst is not None
         parts = chance.randrange(1, 4)
-        dies = chance.random() < 0.1
+        dies = self.admitted % 10 == 0
         for part in range(parts):
             wrote = chance.randrange(1 + min(allowance, worst.output_tokens) // parts)
             read = chance.randrange(1 + min(allowance // parts - wrote, worst.input_tokens // parts))

@@ -56,9 +56,9 @@ class Site:
 @pytest.fixture
 async def site(own_redis: OwnRedis) -> AsyncIterator[Site]:
     """With short timeouts: the server is to be slower than they are."""
-    async with connect(own_redis.url, timeout_s=0.5) as redis:
+    async with connect(own_redis.url, timeout_s=2.0) as redis:
         site = Site(
-            own_redis, redis, RedisAdmissions(redis, Together(redis), timeout_s=0.5), RedisLedger(redis, within_s=0.2)
+            own_redis, redis, RedisAdmissions(redis, Together(redis), timeout_s=2.0), RedisLedger(redis, within_s=0.2)
         )
         await clear_of_midnight(redis)
         yield site
