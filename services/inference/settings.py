@@ -45,7 +45,7 @@ class InferenceSettings(ServiceSettings):
     model_slots: Annotated[tuple[tuple[str, int], ...], NoDecode, BeforeValidator(_pairs), AfterValidator(_bounded)] = (
         Field((), description="of models that have other slots, generate=2, with commas between them")
     )
-    queue: int = Field(256, ge=1, le=10_000, description="calls that wait for one model at most")
+    queue: int = Field(1000, ge=1, le=10_000, description="calls that wait for one model at most")
     fallbacks: Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_pairs)] = Field(
         (),
         description="which model stands in for one that does not answer, generate=generate-small, with commas between "

@@ -17,6 +17,8 @@ SERVICE_READY_WITHIN_S = 60.0
 ISSUER_READY_WITHIN_S = 30.0
 Recipe = Callable[[Stack], str]
 OTLP_ENDPOINT = "WEFT_OTLP_ENDPOINT"  # turns traces on in all services
+LOCAL_MODEL_SLOTS = "generate=3"
+"""The extractive model shares two cores with all the rest: what more at a time wins nothing and makes each one slow."""
 
 
 def start_redis_part(stack: Stack) -> RunningPart:
@@ -115,7 +117,10 @@ _OWN_SETTINGS: dict[str, dict[str, Recipe]] = {
         "TOKENIZER_FILE": _tokenizer_file,
     },
     "embedding": {"INFERENCE_ADDRESS": _address("inference"), "TOKENIZER_FILE": _tokenizer_file},
-    "inference": {"TRITON_ADDRESS": _address("triton")},
+    "inference": {
+        "TRITON_ADDRESS": _address("triton"),
+        "MODEL_SLOTS": lambda stack: os.environ.get("WEFT_INFERENCE_MODEL_SLOTS", LOCAL_MODEL_SLOTS),
+    },
 }
 
 

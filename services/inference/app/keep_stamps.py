@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from libs.errors.errors import ServiceError
+from libs.telemetry import logs
 from services.inference.domain.models import ModelState
 from services.inference.ports import ModelCatalogue, ModelStamps
 
@@ -29,7 +30,7 @@ class KeepStamps:
         self._lock = asyncio.Lock()
 
     async def changed(self) -> None:
-        """Models were loaded or unloaded. Never raises."""
+        """Models were loaded or unloaded. Raises no ServiceError."""
         self._catalogue.forget()
         await self._look()
 
@@ -40,7 +41,10 @@ class KeepStamps:
             if looks % WRITE_EVERY == 0:
                 self._written = None
             looks += 1
-            await self._look()
+            try:
+                await self._look()
+            except Exception as error:
+                logs.error("model stamps not looked after", error)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _look(self) -> None:

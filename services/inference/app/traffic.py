@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from prometheus_client import Gauge
+
 from libs.errors.errors import Reason
 from libs.telemetry import metrics
 from services.inference.domain.breaker import State
@@ -22,6 +26,9 @@ _OPENED = metrics.counter("weft_inference_breaker_opened_total", "times that the
 class Traffic:
     """Tells the metrics."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Gauge, Mapping[Priority, Gauge], Gauge]] = {}
+
     def began(self, model: str, priority: Priority, waited_s: float) -> None:
         """An execution began."""
         _TURNS.labels(model=model, priority=priority.name.lower()).inc()
@@ -37,7 +44,16 @@ class Traffic:
 
     def now(self, model: str, line: Line, state: State) -> None:
         """How it is now."""
-        _RUNNING.labels(model=model).set(line.running)
-        for priority in Priority:
-            _WAITING.labels(model=model, priority=priority.name.lower()).set(line.waiting(priority))
-        _BREAKER.labels(model=model).set(state)
+        running, waiting, breaker = self._gauges(model)
+        running.set(line.running)
+        for priority, gauge in waiting.items():
+            gauge.set(line.waiting(priority))
+        breaker.set(state)
+
+    def _gauges(self, model: str) -> tuple[Gauge, Mapping[Priority, Gauge], Gauge]:
+        """Looked up once a model: they are set at each call."""
+        found = self._known.get(model)
+        if found is None:
+            waiting = {one: _WAITING.labels(model=model, priority=one.name.lower()) for one in Priority}
+            found = self._known[model] = _RUNNING.labels(model=model), waiting, _BREAKER.labels(model=model)
+        return found
