@@ -35,7 +35,7 @@ from libs.store.stamps import MODELS
 from tools.bench.callers import CallersProcess, Order, Outcome, callers
 from tools.bench.growth import a_call, growth_head, growth_row
 from tools.bench.peers import EMBED, GENERATE, STAMPS, STREAM
-from tools.bench.started import started
+from tools.bench.started import started, started_of
 from weft.common.v1.chat_message_pb2 import CHAT_ROLE_USER, ChatMessage
 from weft.embedding.v1.embedding_service_pb2 import EmbedRequest
 from weft.inference.v1.generation_service_pb2 import GenerateRequest, Prompt
@@ -146,7 +146,7 @@ async def gateway(made: Bench, checkout: Path | None = None) -> AsyncIterator[tu
     """A gateway before a service: its address, and their processes."""
     shared = {"REDIS_URL": made.redis_url, "CONTEXT_KEY_FILE": str(made.keys.context_key_file), "LISTEN": "127.0.0.1:0"}
     of_service = {f"WEFT_BENCH_{name}": value for name, value in shared.items()}
-    async with started("tools.bench.peers", "service", checkout=checkout, **of_service) as (service, behind):
+    async with started_of(checkout, "tools.bench.peers", "service", **of_service) as (service, behind):
         issuer = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(made.keys.jwks_file)}
         own = {
             **shared,
@@ -155,7 +155,7 @@ async def gateway(made: Bench, checkout: Path | None = None) -> AsyncIterator[tu
             "PLANS_FILE": str(made.plans),
         }
         environment = {f"WEFT_GATEWAY_{name}": value for name, value in own.items()}
-        async with started("services.gateway", checkout=checkout, **environment) as (process, address):
+        async with started_of(checkout, "services.gateway", **environment) as (process, address):
             yield address, {"path": process.pid, "service": service.pid, "redis": made.redis.pid}
 
 

@@ -36,7 +36,7 @@ from libs.parts.processes import RunningPart
 from libs.parts.triton import ensure_triton, start_triton
 from libs.parts.valkey import start_redis
 from libs.rpc.status import service_error_of
-from tools.bench.gateway_forward import started
+from tools.bench.started import started
 from weft.common.v1.chat_message_pb2 import CHAT_ROLE_USER, ChatMessage
 from weft.inference.v1 import generation_service_pb2 as pb
 from weft.inference.v1.generation_service_pb2_grpc import GenerationServiceStub

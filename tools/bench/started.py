@@ -17,13 +17,20 @@ START_WITHIN_S = 60.0
 
 
 @asynccontextmanager
-async def started(
-    *command: str, checkout: Path | None = None, **environment: str
-) -> AsyncIterator[tuple[RunningPart, str]]:
+async def started(*command: str, **environment: str) -> AsyncIterator[tuple[RunningPart, str]]:
     """`python -m COMMAND` and the address that it says it is ready at; it ends with the block.
 
-    Its lines go to a file, as those of `weft up` do. `checkout`: whose code it runs, in place of this one's.
+    Its lines go to a file, as those of `weft up` do.
     """
+    async with started_of(None, *command, **environment) as both:
+        yield both
+
+
+@asynccontextmanager
+async def started_of(
+    checkout: Path | None, /, *command: str, **environment: str
+) -> AsyncIterator[tuple[RunningPart, str]]:
+    """The same with the code of another checkout, where one is named."""
     if checkout is not None:
         folders = (checkout, checkout / "libs/contracts/stubs", checkout / "libs/client")
         environment = {**environment, "PYTHONPATH": os.pathsep.join(map(str, folders))}
