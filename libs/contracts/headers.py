@@ -42,8 +42,8 @@ ADMISSION_US = "x-weft-admission-us"
 """On an answer: microseconds that the gateway took to admit the call."""
 
 DEPENDS = "weft-depends"
-"""From a service to the gateway, in the trailing metadata of a good answer that may be kept: what it was made of, as read
-before the work, such as `collection/guides=17 model/embed=1`. Without it an answer is not kept."""
+"""From a service to the gateway, in the trailing metadata of a good answer that may be kept: what it was made of, as
+read before the work, such as `collection/guides=17 model/embed=1`. Without it an answer is not kept."""
 
 USED = "weft-used"
 """From a service to its caller, in trailing metadata: tokens that the call used of what it was lent."""

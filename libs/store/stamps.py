@@ -1,4 +1,4 @@
-"""Stamps: what kept answers depend on, as it is now. Whoever changes such a thing changes its stamp in the same step."""
+"""Stamps: what kept answers depend on, as it is now. Who changes such a thing changes its stamp in the same step."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ def _service(file: FileDescriptorProto, index: int) -> str:
         method = methods()[f"/{file.package}.{service.name}/{declared.name}"]
         kind = "stream" if method.server_streaming else "unary"
         lines += [f"### {method.name} ({kind})", "", _comment(file, (_SERVICE, index, _MEMBER, position)), ""]
-        lines += [f"Needs {_needs(method)}. Deadline {_deadlines(method)}. Retries: {_retries(method)}. {_charged(method)}", ""]
+        said = f"Needs {_needs(method)}. Deadline {_deadlines(method)}. Retries: {_retries(method)}. {_charged(method)}"
+        lines += [said, ""]
     return "\n".join(lines)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,13 @@ from typing import Any
 import pytest
 
 import weft.client
-from libs.auth.context import CallContext
-from libs.contracts.policies import Method
 from libs.errors.errors import AlreadyExistsError, InvalidArgumentError, Reason
-from libs.rpc.call import Metadata
-from libs.rpc.guard import Admitted
 from libs.rpc.server import Component
-from libs.testing.serving import serving
+from libs.testing.serving import Everybody, serving
 from tools.ingest.ingest import Outcome, ingest
 from tools.ingest.sources import Source
 from weft.rag.v1 import collection_service_pb2_grpc, document_pb2, document_service_pb2_grpc
 from weft.rag.v1 import document_service_pb2 as pb
-
-
-async def everybody(method: Method, metadata: Metadata, deadline_s: float) -> Admitted:
-    return Admitted(CallContext("acme", "a", "c", "r", "normal", time.time() + 60), b"")
 
 
 class Collections(collection_service_pb2_grpc.CollectionServiceServicer):
@@ -73,7 +64,7 @@ async def client(documents: Documents) -> AsyncIterator[weft.client.Client]:
         (document_service_pb2_grpc.add_DocumentServiceServicer_to_server, documents),
     ]
     async with (
-        serving(Component(servicers, guard=everybody)) as served,
+        serving(Component(servicers, guard=Everybody())) as served,
         weft.client.connect(served.address, token="any") as connected,
     ):
         yield connected

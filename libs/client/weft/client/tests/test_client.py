@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import weft.client
-from libs.auth.context import CallContext
 from libs.contracts import headers
 from libs.contracts.policies import methods
 from libs.errors import errors
@@ -25,7 +24,7 @@ from libs.errors.errors import FieldViolation, Reason
 from libs.rpc.guard import Admitted, Arrival
 from libs.rpc.server import Component
 from libs.rpc.status import stream_error
-from libs.testing.serving import serving
+from libs.testing.serving import Everybody, serving
 from weft.gateway.v1 import identity_service_pb2 as identity
 from weft.gateway.v1 import identity_service_pb2_grpc
 from weft.rag.v1 import answer_service_pb2 as answers
@@ -37,7 +36,7 @@ QUERY = search.SearchRequest(collection="guides", query="how")
 QUESTION = answers.StreamAnswerRequest(question=answers.Question(collection="guides", text="how"))
 
 
-class Server:
+class Server(Everybody):
     """A server that keeps what it was sent, and fails as often as it is told."""
 
     def __init__(self) -> None:
@@ -48,14 +47,7 @@ class Server:
 
     async def identify(self, arrival: Arrival) -> Admitted:
         self.metadata.append(dict(arrival.metadata))
-        request_id = str(arrival.metadata[headers.REQUEST_ID])
-        return Admitted(CallContext("acme", "a", "c", request_id, "normal", arrival.deadline_s), b"")
-
-    async def admit(self, arrival: Arrival) -> Admitted:
-        raise AssertionError("identify admits")
-
-    def left(self, arrival: Arrival) -> None:
-        """Nothing is kept of it."""
+        return await super().identify(arrival)
 
     async def answer(self, request: Any, context: Any, response: Any) -> Any:
         self.requests.append(request)
