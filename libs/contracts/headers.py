@@ -46,7 +46,8 @@ DEPENDS = "weft-depends"
 read before the work, such as `collection/guides=17 model/embed=1`. Without it an answer is not kept."""
 
 USED = "weft-used"
-"""From a service to its caller, in trailing metadata: tokens that the call used of what it was lent."""
+"""From a service to its caller, in trailing metadata: tokens that the call used of what it was lent. Missing while the
+ledger was not told of all of them."""
 
 TRACE_PARENT = "traceparent"
 """W3C Trace Context."""

@@ -26,10 +26,10 @@ class Accounts(Protocol):
         """Work for the call begins now; its `record` will follow, unless this process dies. Returns at once."""
         ...
 
-    async def record(self, call: CallContext, execution: Execution) -> None:
+    async def record(self, call: CallContext, execution: Execution) -> bool:
         """Charges what was used. Once for each execution, however often it is told; never raises.
 
-        Returns when it is written down, or after a second in which the ledger was not reached: then it is told again
+        True when it is written down; False after a second in which the ledger was not reached: then it is told again
         until it is.
         """
         ...

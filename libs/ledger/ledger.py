@@ -58,7 +58,7 @@ class RedisLedger:
     def begin(self, call: CallContext, execution_id: str) -> None:
         self._outbox.put(_BEGIN, [_prefix(call)], [call.call_id, execution_id])
 
-    async def record(self, call: CallContext, execution: Execution) -> None:
+    async def record(self, call: CallContext, execution: Execution) -> bool:
         unbounded = call.allowance_tokens is None
         written = self._outbox.put(
             _RECORD,
@@ -75,7 +75,7 @@ class RedisLedger:
             ],
         )
         written.add_done_callback(lambda answer: _tell_late(answer, call, execution))
-        await self._written(written)
+        return await self._written(written)
 
     async def close(self, call: CallContext, unseen: Sequence[str]) -> None:
         await self._written(self._outbox.put(_CLOSE, [_prefix(call)], [call.call_id, *unseen]))
@@ -89,8 +89,9 @@ class RedisLedger:
         """How much is told and not written yet."""
         return len(self._outbox)
 
-    async def _written(self, answer: asyncio.Future[object]) -> None:
+    async def _written(self, answer: asyncio.Future[object]) -> bool:
         await asyncio.wait([answer], timeout=self._within_s)
+        return answer.done() and not answer.cancelled()
 
 
 def _prefix(call: CallContext) -> str:

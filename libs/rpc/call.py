@@ -41,6 +41,7 @@ class CallScope:
         "allowance_tokens",
         "context",
         "deadline_s",
+        "is_told",
         "sealed",
         "stamps",
         "unseen",
@@ -63,6 +64,8 @@ class CallScope:
         self.accounts = accounts
         self.allowance_tokens = context.allowance_tokens
         self.used_tokens = 0
+        self.is_told = True
+        """Whether the ledger has written down every execution that has ended here."""
         self.unseen: list[str] = []
         self.stamps = Stamps()
         self._key = key
@@ -139,8 +142,10 @@ class CallScope:
             self.unseen.append(loan.path)
         elif isinstance(ending, Ending):
             self._give_back(loan, 0)
+        elif headers.USED not in ending:
+            self.unseen.append(loan.path)  # The service says nothing of it until the ledger was told.
         else:
-            used = int(ending.get(headers.USED, 0))
+            used = int(ending[headers.USED])
             self.used_tokens += used
             self._give_back(loan, used)
             self.stamps.merge(str(ending.get(headers.DEPENDS, "")))

@@ -11,7 +11,7 @@ from libs.ledger.accounts import Execution
 from libs.rpc.call import CallScope, running
 from libs.telemetry import logs
 
-_recording: set[asyncio.Task[None]] = set()
+_recording: set[asyncio.Task[bool]] = set()
 """Keeps a record that is being written when its call is gone already."""
 
 
@@ -77,4 +77,4 @@ async def _record(scope: CallScope, execution: RunningExecution) -> None:
     task = asyncio.get_running_loop().create_task(scope.accounts.record(scope.context, told))
     _recording.add(task)
     task.add_done_callback(_recording.discard)
-    await asyncio.shield(task)
+    scope.is_told = await asyncio.shield(task) and scope.is_told

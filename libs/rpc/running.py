@@ -135,7 +135,8 @@ class RunningCall:
 
     def _spent(self, scope: CallScope) -> list[tuple[str, str]]:
         """What a caller that lent this call a share wants to know."""
-        return [(headers.USED, str(scope.used_tokens))] if scope.lends and scope.context.path else []
+        told = scope.lends and scope.context.path and scope.is_told
+        return [(headers.USED, str(scope.used_tokens))] if told else []
 
     async def send_headers(self) -> None:
         """Sends the response headers, once."""

@@ -111,9 +111,10 @@ async def running_call(
 
 
 class KeptAccounts:
-    """A ledger that only remembers what it was told, in the order in which it was."""
+    """A ledger that only remembers what it was told, in the order in which it was. `reached` is what it says of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reached: bool = True) -> None:
+        self.reached = reached
         self.begun: list[str] = []
         self.executions: list[tuple[CallContext, Execution]] = []
         self.closed: list[tuple[CallContext, tuple[str, ...]]] = []
@@ -121,8 +122,9 @@ class KeptAccounts:
     def begin(self, call: CallContext, execution_id: str) -> None:
         self.begun.append(execution_id)
 
-    async def record(self, call: CallContext, execution: Execution) -> None:
+    async def record(self, call: CallContext, execution: Execution) -> bool:
         self.executions.append((call, execution))
+        return self.reached
 
     async def close(self, call: CallContext, unseen: Sequence[str]) -> None:
         self.closed.append((call, tuple(unseen)))

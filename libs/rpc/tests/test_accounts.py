@@ -36,10 +36,10 @@ async def embed_five(body: bytes, context: Any) -> bytes:
 
 @asynccontextmanager
 async def two_services(
-    inner: Work, outer: Callable[[grpc.aio.Channel], Work], **context: Any
+    inner: Work, outer: Callable[[grpc.aio.Channel], Work], *, reached: bool = True, **context: Any
 ) -> AsyncIterator[tuple[Any, KeptAccounts]]:
     """A call of the outer one, whose work may call the inner one; and what both told the ledger."""
-    accounts = KeptAccounts()
+    accounts = KeptAccounts(reached=reached)
     async with (
         serving(Component(passthrough={EMBED: inner}, accounts=accounts)) as behind,
         channel(behind.address) as inwards,
@@ -152,6 +152,21 @@ async def test_an_end_that_was_not_seen_is_named() -> None:
         await eventually(lambda: accounts.closed and accounts.executions)
         assert [unseen for _, unseen in accounts.closed] == [("1",)]
         assert [told.input_tokens for _, told in accounts.executions] == [3]
+
+
+async def test_an_end_that_the_ledger_was_not_told_is_named() -> None:
+    """Where the ledger was not reached, an inner call that ended well counts as unseen: its record is on the way."""
+
+    def outer(inwards: grpc.aio.Channel) -> Work:
+        async def work(body: bytes, context: Any) -> bytes:
+            return bytes(await raw_unary(inwards, EMBED)(TEN_BYTES))
+
+        return work
+
+    async with two_services(embed_five, outer, reached=False) as (caller, accounts):
+        await raw_unary(caller, ANSWER)(b"")
+        await eventually(lambda: accounts.closed)
+        assert [unseen for _, unseen in accounts.closed] == [("1",)]
 
 
 async def test_a_call_that_was_never_sent_is_not_waited_for() -> None:
