@@ -104,15 +104,15 @@ class OwnRedis:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._part: RunningPart | None = None
-        self._port = 0
+        self.port = 0
 
     @property
     def url(self) -> str:
-        return f"redis://:{PASSWORD}@127.0.0.1:{self._port}/0"
+        return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        self._part = start_redis(self._folder / "data", self._port, password=PASSWORD, log=self._folder / "redis.log")
-        self._port = int(self._part.address.rpartition(":")[2])
+        self._part = start_redis(self._folder / "data", self.port, password=PASSWORD, log=self._folder / "redis.log")
+        self.port = int(self._part.address.rpartition(":")[2])
 
     async def restart(self) -> None:
         await asyncio.to_thread(self.start)
