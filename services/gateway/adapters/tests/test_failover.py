@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from libs.errors.errors import UnavailableError
 from libs.ledger.accounts import Execution
@@ -88,6 +88,8 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[OwnRedis, OwnRedis]]:
     for server, name in zip(servers, ("first", "second"), strict=True):
         (tmp_path / name).mkdir()
         await server.restart()
+    first: Any
+    second: Any
     async with connect(servers[0].url) as first, connect(servers[1].url) as second:
         await first.config_set("repl-diskless-sync-delay", "0")
         await second.config_set("masterauth", PASSWORD)
@@ -97,7 +99,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[OwnRedis, OwnRedis]]:
         server.stop()
 
 
-async def _follows(redis: Redis) -> bool:
+async def _follows(redis: Any) -> bool:
     return int(await redis.execute_command("WAIT", 1, 100)) == 1
 
 
@@ -107,6 +109,7 @@ async def test_a_failover_changes_no_sum(pair: tuple[OwnRedis, OwnRedis], tenant
     first, second = pair
     async with ServiceAddress(first.port).serving() as address:
         url = f"redis://:{PASSWORD}@127.0.0.1:{address.port}/0"
+        promoted: Any
         async with connect(url) as redis, connect(second.url) as promoted:
             await clear_of_midnight(redis)
             ledger, admissions = RedisLedger(redis, within_s=0.1), RedisAdmissions(redis, Together(redis))
