@@ -19,6 +19,7 @@ PLANS = """\
 prices: {other: {input: 1.00, output: 3.00}}
 plans:
   tests: {limits: none, highest_priority: high, fallback: true, open_calls: 1000}
+  standard: {}
 default_plan: tests
 """
 """Whatever tenant a test makes up, it is not starved."""

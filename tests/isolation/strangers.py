@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -204,12 +204,13 @@ def metadata_of(caller: Caller, chance: random.Random, *, credential: str = "") 
 
 
 async def ask(channel: Any, asked: Door, body: bytes, metadata: Any, caller: Caller) -> Told:
-    """Sends one request, and reads all that comes; of what never ends, the first message."""
+    """Sends one request, and reads all that comes; of what never ends, the first message.
+
+    On the wire a stream of one is a single message, and gRPC's client makes an INTERNAL of its own of a stream that is
+    refused while it still sends.
+    """
     path, parse = asked.method.path, asked.response.FromString
-    if asked.method.client_streaming:
-        call = channel.stream_stream(path)(_one(body), metadata=metadata, timeout=ANSWER_WITHIN_S)
-    else:
-        call = channel.unary_stream(path)(body, metadata=metadata, timeout=ANSWER_WITHIN_S)
+    call = channel.unary_stream(path)(body, metadata=metadata, timeout=ANSWER_WITHIN_S)
     code, details, trailers, bodies = "OK", "", (), list[bytes]()
     try:
         while len(bodies) < (1 if asked.method.public else MAX_MESSAGES):
@@ -232,10 +233,6 @@ async def ask(channel: Any, asked: Door, body: bytes, metadata: Any, caller: Cal
         tuple(_plain(_json(parse(received)), caller) for received in bodies),
         raw,
     )
-
-
-async def _one(body: bytes) -> AsyncIterator[bytes]:
-    yield body
 
 
 def _errors(trailers: Any) -> str:

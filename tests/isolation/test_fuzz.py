@@ -67,13 +67,18 @@ class World:
         return stranger(f"eve-{suffix}", self.theirs), stranger(f"dan-{suffix}", self.missing)
 
 
+KEPT = 4
+"""So many characters begin a name and its twin: ties are told in the order of names, which is to be that of both."""
+
+
 def twin(name: str, seed: str) -> str:
     """Another name of the same form: letters for letters, digits for digits. A UUID stays one of its version."""
     digest = hashlib.sha256(f"{seed}{name}".encode()).digest()
     made = ""
     for place, letter in enumerate(name):
         number = digest[place % len(digest)]
-        if len(name) == 36 and name.count("-") == 4 and place in (14, 19):
+        of_its_version = len(name) == 36 and name.count("-") == 4 and place in (14, 19)
+        if place < KEPT or of_its_version:
             made += letter
         elif letter.isdigit():
             made += "0123456789"[number % 10]
