@@ -13,8 +13,9 @@ from google.protobuf.message import Message
 from libs.contracts.policies import Method, methods
 from libs.errors import errors
 from libs.errors.errors import Reason
+from libs.rpc.gate import Gate
 from libs.rpc.parsing import parser
-from libs.rpc.running import Context, Gate, RunningCall, unknown_method
+from libs.rpc.running import Context, RunningCall, unknown_method
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Parse = Callable[[bytes], Any]

@@ -13,9 +13,9 @@ from libs.contracts import headers
 from libs.contracts.policies import Method
 from libs.errors import errors
 from libs.errors.errors import Reason, ServiceError
-from libs.ledger.accounts import Accounts
 from libs.rpc.call import CallScope, Metadata, new_request_id, request_id_of, running_scope
-from libs.rpc.guard import Admitted, Arrival, Guard
+from libs.rpc.gate import Gate
+from libs.rpc.guard import Admitted, Arrival
 from libs.rpc.status import grpc_code, to_status
 from libs.telemetry import logs, traces
 
@@ -23,39 +23,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 _FOREVER_S = 1e9
 _OVERLOAD_RETRY_S = 1.0
-
-
-class Gate:
-    """What the calls of one server share: the guard, how many may run at a time, and where it is written what they use.
-
-    `answers_callers`: no service of Weft's is in front of this one. Calls without a token have a bound of their own, so
-    that they cannot take the place of those with one.
-    """
-
-    MAX_PUBLIC_CALLS = 200
-
-    def __init__(
-        self, guard: Guard, max_calls: int, *, answers_callers: bool, accounts: Accounts | None = None
-    ) -> None:
-        self.guard = guard
-        self.answers_callers = answers_callers
-        self.accounts = accounts
-        self.max_calls = max_calls
-        self.running = 0
-        self.running_public = 0
-        self._closing: set[asyncio.Task[None]] = set()
-
-    def close_account(self, scope: CallScope) -> None:
-        """Tells the ledger that a call which the gateway made has ended, once all is known of it."""
-        if self.accounts is not None:
-            task = asyncio.get_running_loop().create_task(_close_account(self.accounts, scope))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-    async def accounts_closed(self) -> None:
-        """Returns when the ledger was told of every call that has ended."""
-        while self._closing:
-            await asyncio.wait(self._closing)
 
 
 class RunningCall:
@@ -301,11 +268,6 @@ class RunningCall:
             logs.info("call", code=code, duration_ms=duration_ms)
         else:
             logs.info("call", code=code, reason=reason, duration_ms=duration_ms)
-
-
-async def _close_account(accounts: Accounts, scope: CallScope) -> None:
-    await scope.all_settled()
-    await accounts.close(scope.context, scope.unseen)
 
 
 def unknown_method(path: str) -> ServiceError:

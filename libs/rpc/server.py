@@ -19,11 +19,11 @@ from libs.ledger.accounts import Accounts
 from libs.rpc.beside import beside
 from libs.rpc.channel import MAX_MESSAGE_BYTES as TRANSPORT_LIMIT_BYTES
 from libs.rpc.executions import recorded
+from libs.rpc.gate import Gate
 from libs.rpc.guard import Guard, SignedContextGuard
 from libs.rpc.handlers import Passthrough, Routes
 from libs.rpc.health import Check, Health
 from libs.rpc.reflection import add_reflection
-from libs.rpc.running import Gate
 from libs.telemetry import logs, metrics, traces
 
 MAX_HEADER_BYTES = 32 << 10

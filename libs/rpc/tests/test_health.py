@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from libs.contracts import headers
 from libs.errors.errors import Reason
-from libs.rpc.running import Gate
+from libs.rpc.gate import Gate
 from libs.rpc.server import Component
 from libs.rpc.status import service_error_of
 from libs.rpc.tests.lab import QUERY, SEARCH, nothing, searching
