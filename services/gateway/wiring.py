@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from libs.contracts.open_inference import open_inference_pb2
 from libs.contracts.policies import Method, methods
 from libs.ledger.sweeper import LedgerSweeper
 from libs.plans.watch import PlansFile, watched
+from libs.rpc.beside import beside
 from libs.rpc.channel import channel
 from libs.rpc.health import Check, serves
 from libs.rpc.server import Component
@@ -81,7 +81,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Component]:
         together = Together(redis, max_under_way=1)
         admissions = RedisAdmissions(redis, together)
         stack.push_async_callback(admissions.aclose, REFUNDED_WITHIN_S)
-        await stack.enter_async_context(_sweeping(together))
+        await stack.enter_async_context(beside(LedgerSweeper(together).run()))
         keys, terms, ledger = RedisApiKeys(together), TermsInForce(plans), Ledger(admissions, time.monotonic)
         callers = await stack.enter_async_context(identities(settings.issuers, keys))
         answers = Answers(ledger, RedisKeptAnswers(together), settings.cache_ttl_s, time.monotonic)
@@ -111,18 +111,6 @@ def _servicers(
             UsageServicer(plans, usage, ListBudgets(terms, usage)),
         ),
     ]
-
-
-@asynccontextmanager
-async def _sweeping(together: Together) -> AsyncIterator[None]:
-    """Ends the leases of calls that nobody closed, while entered."""
-    sweeping = asyncio.create_task(LedgerSweeper(together).run())
-    try:
-        yield
-    finally:
-        sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeping
 
 
 def forwarded_methods(policies: Mapping[str, Method], upstreams: Mapping[str, str]) -> list[Method]:

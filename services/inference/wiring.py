@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from libs.contracts.health_names import model_health
 from libs.ledger.ledger import RedisLedger
+from libs.rpc.beside import beside
 from libs.rpc.channel import carrying
 from libs.rpc.server import Component
 from libs.store.redis import connect
@@ -63,7 +63,7 @@ async def inference(settings: InferenceSettings) -> AsyncIterator[Component]:
         ledger = RedisLedger(redis)
         stack.push_async_callback(ledger.aclose, LEDGER_WITHIN_S)
         stamps = KeepStamps(catalogue, RedisStamps(redis))
-        stack.push_async_callback(_stopped, asyncio.create_task(stamps()))
+        await stack.enter_async_context(beside(stamps()))
         behind = Behind(channel, catalogue, server.answers, unreachable, partial(StreamCalls, server))
         door = OpenInferenceDoor(behind, Rules(turnstile, meter, stamps.changed), revive, underway)
         default = settings.default_generate_model
@@ -90,9 +90,3 @@ async def inference(settings: InferenceSettings) -> AsyncIterator[Component]:
             },
             accounts=ledger,
         )
-
-
-async def _stopped(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
