@@ -10,17 +10,20 @@ from typing import Any
 import grpc
 import pytest
 
+from libs.auth.context import CallContext
 from libs.contracts import headers
 from libs.errors.errors import Reason, ResourceExhaustedError
-from libs.rpc.call import current_call, depends
+from libs.ledger.accounts import Execution
+from libs.rpc.call import current_call, depends, running
 from libs.rpc.channel import channel
-from libs.rpc.executions import executing
+from libs.rpc.executions import executing, recorded
 from libs.rpc.server import Component
 from libs.testing.eventually import eventually
 from libs.testing.serving import KeptAccounts, calling, raw_unary, running_call, serving
 
 ANSWER = "/weft.rag.v1.AnswerService/Answer"
 EMBED = "/weft.embedding.v1.EmbeddingService/Embed"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 READ = "/weft.rag.v1.CollectionService/GetCollection"
 TEN_BYTES = b"0123456789"
 
@@ -41,7 +44,7 @@ async def two_services(
     """A call of the outer one, whose work may call the inner one; and what both told the ledger."""
     accounts = KeptAccounts(reached=reached)
     async with (
-        serving(Component(passthrough={EMBED: inner}, accounts=accounts)) as behind,
+        serving(Component(passthrough={EMBED: inner, INFER: inner}, accounts=accounts)) as behind,
         channel(behind.address) as inwards,
         serving(Component(passthrough={ANSWER: outer(inwards), READ: outer(inwards)}, accounts=accounts)) as front,
         calling(front, **context) as caller,
@@ -185,6 +188,71 @@ async def test_a_call_that_was_never_sent_is_not_waited_for() -> None:
         await raw_unary(caller, ANSWER)(b"")
         await eventually(lambda: accounts.closed)
         assert [unseen for _, unseen in accounts.closed] == [()]
+
+
+async def test_the_share_of_a_call_whose_end_was_not_seen_does_not_come_back() -> None:
+    """It may still be used: what is lent next is of what is left beside it."""
+    began = asyncio.Event()
+
+    async def embed(body: bytes, context: Any) -> bytes:
+        if body == TEN_BYTES:
+            began.set()
+            await asyncio.Event().wait()
+        return await embed_five(body, context)
+
+    def outer(inwards: grpc.aio.Channel) -> Work:
+        async def work(body: bytes, context: Any) -> bytes:
+            left = raw_unary(inwards, EMBED)(TEN_BYTES)
+            await began.wait()
+            left.cancel()
+            await running().all_settled()
+            return bytes(await raw_unary(inwards, EMBED)(TEN_BYTES * 10))
+
+        return work
+
+    async with two_services(embed, outer, allowance_tokens=50) as (caller, _):
+        assert await raw_unary(caller, ANSWER)(b"") == b"40"
+
+
+async def test_a_method_that_is_charged_by_bytes_gets_no_share() -> None:
+    """Who calls it records what it used itself, so all stays with the caller."""
+
+    def outer(inwards: grpc.aio.Channel) -> Work:
+        async def work(body: bytes, context: Any) -> bytes:
+            return b" ".join([await raw_unary(inwards, path)(TEN_BYTES * 10) for path in (INFER, EMBED)])
+
+        return work
+
+    async with two_services(embed_five, outer, allowance_tokens=50) as (caller, _):
+        assert await raw_unary(caller, ANSWER)(b"") == b"None 50"
+
+
+async def test_a_cancel_while_it_is_written_down_loses_no_record() -> None:
+    """A call that is cancelled once more, while its record is on the way, is charged all the same."""
+
+    class Slow(KeptAccounts):
+        asked = asyncio.Event()
+        answers = asyncio.Event()
+
+        async def record(self, call: CallContext, execution: Execution) -> bool:
+            self.asked.set()
+            await self.answers.wait()
+            return await super().record(call, execution)
+
+    accounts = Slow()
+
+    async def work() -> None:
+        async with running_call(accounts=accounts), executing("embed") as execution:
+            execution.used(input_tokens=7, output_tokens=2)
+
+    call = asyncio.create_task(work())
+    await accounts.asked.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    accounts.answers.set()
+    await recorded()
+    assert [(told.input_tokens, told.output_tokens) for _, told in accounts.executions] == [(7, 2)]
 
 
 async def test_only_calls_that_are_charged_are_closed() -> None:

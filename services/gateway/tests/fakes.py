@@ -153,7 +153,7 @@ class AnswersInMemory(Admissions, KeptAnswers):
     def _find(self, place: tuple[str, str], max_age_s: int, stale: bool) -> KeptAnswer | None:
         body, depends, made_s, until_s = self._kept.get(place, (b"", {}, 0.0, 0.0))
         age_s = int(self._now_s() - made_s)
-        if place not in self._kept or age_s > max_age_s or (self._now_s() >= until_s and not stale):
+        if place not in self._kept or not (stale or (self._now_s() < until_s and age_s <= max_age_s)):
             return None
         if any(self.stamps.get(name, "") != stamp for name, stamp in depends.items() if name[:6] != "model/"):
             return None

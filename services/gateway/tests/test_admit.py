@@ -255,12 +255,16 @@ async def test_a_keys_plan_narrows_its_tenants() -> None:
 
 
 async def test_a_plan_that_is_exchanged_holds_for_the_next_call() -> None:
-    """Settings reload without a restart: nothing of the old file is remembered."""
+    """Settings reload without a restart: nothing of the old file is remembered, were the plan itself as before."""
     desk = Desk(plans(STANDARD))
     await desk.call()
+    before = desk.plans.current
+    desk.plans.exchange(replace(before, prices=replace(before.prices, version="newer")))
+    await desk.call()
+    assert [demand.prices.version for demand in desk.admissions.demands] == [before.prices.version, "newer"]
     desk.plans.exchange(plans(plan(tenant_limits=(replace(TENANT_LIMIT, limit=1),), may_fall_back=False)))
     assert not (await desk.call()).context.may_fall_back
-    assert [demand.limits[0].limit for demand in desk.admissions.demands] == [100, 1]
+    assert [demand.limits[0].limit for demand in desk.admissions.demands] == [100, 100, 1]
 
 
 async def test_the_answer_tells_the_nearest_limit() -> None:

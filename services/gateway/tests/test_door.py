@@ -126,6 +126,14 @@ async def test_a_foreign_status_comes_back_as_it_is(gateway: Gateway) -> None:
     assert (failure.code, failure.details) == ("UNAVAILABLE", "d\u00e9tails of Triton")
     assert failure.reason == ""
     assert (failure.trailers["x-own"], failure.trailers["own-bin"]) == ("1", b"\x00\xff")
+    assert headers.USED not in failure.trailers  # what services tell each other
+
+
+async def test_a_services_error_comes_with_the_gateways_headers(gateway: Gateway) -> None:
+    """What admission tells is on an answer of the service's that is not good as well."""
+    failure = await failure_of(embed(gateway, "missing"))
+    assert failure.trailers[headers.CACHE] == "miss"
+    assert int(failure.trailers[headers.ADMISSION_US]) > 0
 
 
 async def test_bytes_are_not_read(gateway: Gateway) -> None:

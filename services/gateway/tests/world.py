@@ -197,7 +197,7 @@ async def stream_infer(bodies: AsyncIterator[bytes], context: Context) -> AsyncI
 
 async def infer(body: bytes, context: Context) -> bytes:
     if body == b"fail":
-        trailers = grpc.aio.Metadata(("x-own", "1"), ("own-bin", b"\x00\xff"))
+        trailers = grpc.aio.Metadata(("x-own", "1"), ("own-bin", b"\x00\xff"), (headers.USED, "17"))
         raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), trailers, "d\u00e9tails of Triton")
     return body[::-1]
 
