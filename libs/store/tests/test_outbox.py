@@ -47,16 +47,16 @@ async def test_a_redis_that_pauses_is_told_again(own_redis: RunningPart, name: s
         outbox = Outbox(redis, "test")
         await outbox.put(PUSH, [name], [0])
         os.kill(own_redis.pid, signal.SIGSTOP)
-        answers = [outbox.put(PUSH, [name], [number]) for number in range(1, 20)]
+        answers = [outbox.put(PUSH, [name], [number]) for number in range(1, 600)]  # more than a batch
         answers[3].cancel()
         done, _ = await asyncio.wait(answers, timeout=1.5)
         assert done == {answers[3]}
-        assert len(outbox) == 19
+        assert len(outbox) == 599
         os.kill(own_redis.pid, signal.SIGCONT)
         await eventually(lambda: len(outbox) == 0)
         told = await listed(redis, name)
-    assert set(told) == set(range(20))
-    assert told[-19:] == list(range(1, 20))
+    assert set(told) == set(range(600))
+    assert told[-599:] == list(range(1, 600))
 
 
 async def test_a_killed_redis_is_told_when_it_is_back(own_redis: RunningPart, tmp_path: Path, name: str) -> None:

@@ -67,11 +67,12 @@ async def test_what_a_limit_refuses_reserves_nothing(redis: Redis, admissions: R
 
 
 async def test_groups_are_limited_apart(admissions: RedisAdmissions, tenant: str) -> None:
-    """A method group's limit is of that group alone."""
+    """A method group's limit is of that group alone, and of all the tenant's keys together."""
     search, answer = limits(search_minute=(1, 60)), limits(answer_minute=(1, 60))
     outcomes = [
-        (await admissions.admit(demand(tenant, limits=limit, limit_group=limit[0].name.split("/")[0]))).outcome
-        for limit in (search, answer, search, answer)
+        (await admissions.admit(demand(tenant, key=key, limits=limit, limit_group=group))).outcome
+        for key in ("kim", "lee")
+        for group, limit in (("search", search), ("answer", answer))
     ]
     assert outcomes == [Outcome.ADMITTED] * 2 + [Outcome.RATE_LIMITED] * 2
 
