@@ -11,7 +11,7 @@ from libs.auth.context import MARGIN_S, CallContext, ContextKeyError, read_conte
 from libs.errors.errors import Reason, UnauthenticatedError
 
 KEY = b"k" * 32
-CONTEXT = CallContext("acme", "alice@example.com", "call-1", "request-ü", "high", 1_000.125, 4096)
+CONTEXT = CallContext("acme", "alice@example.com", "call-1", "request-ü", "high", 1_000.125, 4096, 17, "2.1", True)
 NOW_S = 900.0
 
 
