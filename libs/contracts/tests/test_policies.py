@@ -63,6 +63,14 @@ def test_a_policy_is_complete(path: str) -> None:
         assert method.retry.backoff_multiplier >= 1
 
 
+def test_what_is_charged_by_bytes_has_a_scope_of_its_own() -> None:
+    """What no budget can stop in time is open to those alone who were given just that."""
+    charged = [method for method in methods().values() if method.cost is not None and method.cost.bytes_per_token]
+    others = {scope for method in methods().values() if method not in charged for scope in method.scopes}
+    assert {method.name for method in charged} == {"ModelInfer", "ModelStreamInfer"}
+    assert all(set(method.scopes) - others for method in charged)
+
+
 @pytest.mark.parametrize("method", OWN, ids=lambda method: method.full_name)
 def test_idempotency_is_said(method: MethodDescriptor) -> None:
     """Every unary method sets idempotency_level, and one that changes things takes a request id."""
