@@ -3,10 +3,10 @@
 Every step is one script (`lua/`) over the keys of one tenant, so it happens whole, beside nothing else, and by Redis'
 clock alone. All of them may come twice, and in any order.
 
-What is told again of a call is known for an hour after it is settled. A record of a call of which nothing is known is
-charged to the day on which it comes if the call had no allowance (so no budget, and perhaps no reservation: Redis was
-down when it was admitted) or its deadline is not long past (Redis has lost its reservation). Else it was settled long
-ago: it is not charged, but logged and counted as late.
+What is told again of a call is known for a quarter of an hour after it is settled. A record of a call of which nothing
+is known is charged to the day on which it comes if the call had no allowance (so no budget, and perhaps no reservation:
+Redis was down when it was admitted) or its deadline is not long past (Redis has lost its reservation). Else it was
+settled long ago: it is not charged, but logged and counted as late.
 
 Records (the stream `LedgerKeys.records`, about the last 200,000 of a tenant) have these fields, all of them text:
   call, execution   ids; `execution` is "" where a lease's end charged what was reserved, as nobody told what was used
@@ -40,7 +40,7 @@ WRITTEN_WITHIN_S = 1.0
 PRELUDE = read_lua("libs.ledger", "account")
 """Comes before each script over the ledger's keys: `KEYS[1]` is `LedgerKeys.prefix`."""
 
-_BEGIN = read_script("libs.ledger", "begin", PRELUDE)
+_BEGIN = read_script("libs.ledger", "begin")
 _RECORD = read_script("libs.ledger", "record", PRELUDE)
 _CLOSE = read_script("libs.ledger", "close", PRELUDE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 DEFAULT_MINUTE = 100
@@ -49,7 +50,7 @@ class Prices:
     models: Mapping[str, Price]
     other: Price
 
-    @property
+    @cached_property
     def dearest(self) -> Price:
         """The most that a token can cost, read and written each, whatever the model."""
         every = (*self.models.values(), self.other)

@@ -11,6 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from libs.store.exchange import exchange
 from libs.store.redis import passes
 from libs.store.scripts import Script
 from libs.telemetry import logs, metrics
@@ -111,13 +112,12 @@ class Outbox:
 
     async def _answers(self, batch: Sequence[_Entry]) -> list[Any]:
         """What Redis answers to each, in one round trip once it knows the scripts: a connection keeps their order."""
-        pipeline = self._redis.pipeline(transaction=False)
         unknown = {entry.script.sha: entry.script for entry in batch if entry.script.sha not in self._known}
-        for script in unknown.values():
-            pipeline.execute_command("SCRIPT LOAD", script.source)
-        for entry in batch:
-            pipeline.execute_command("EVALSHA", entry.script.sha, len(entry.keys), *entry.keys, *entry.arguments)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        commands: list[tuple[Any, ...]] = [("SCRIPT", "LOAD", script.source) for script in unknown.values()]
+        commands.extend(
+            ("EVALSHA", entry.script.sha, len(entry.keys), *entry.keys, *entry.arguments) for entry in batch
+        )
+        answers = await exchange(self._redis, commands)
         self._known.update(unknown)
         return answers[len(unknown) :]
 

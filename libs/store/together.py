@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from libs.store.exchange import exchange
 from libs.store.redis import unavailable
 
 MAX_BATCH = 16
@@ -80,10 +81,7 @@ class Together:
     async def _run(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
         answers: list[Any]
         try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for command, _ in batch:
-                pipeline.execute_command(*command)
-            answers = await pipeline.execute(raise_on_error=False)
+            answers = await exchange(self._redis, [command for command, _ in batch])
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()

@@ -7,10 +7,10 @@
 --   lapsed_tokens, lapsed_money              what was charged as if used when its lease ended, and not told of since
 --   running                                  how many executions have begun and not ended
 --   closed, unseen                           '1' when it has ended; paths under it that are still to tell of an execution
---   settled                                  '1': nothing is reserved any more; the hash goes after an hour
+--   settled                                  '1': nothing is reserved any more; the hash goes after a quarter of an hour
 --   x:ID                                     an execution: 'begun' or 'ended'
 local prefix = KEYS[1]
-local SETTLED_TTL_MS = 3600 * 1000
+local SETTLED_TTL_MS = 900 * 1000
 local MAX_RECORDS = 200000
 local DAY_S = 86400
 local KEEP_DAYS, KEEP_MONTHS, KEEP_USAGE_DAYS = 2, 2, 400
@@ -24,8 +24,8 @@ local leases = prefix .. ':leases'
 local periods = prefix .. ':periods'
 local function call_key(id) return prefix .. ':call:' .. id end
 
--- A whole number as Redis takes it: Lua's own form has 14 digits, and Redis knows no -0.
-local function whole(number) return string.format('%.0f', number + 0) end
+-- A whole number for redis.call, which writes all of its digits; Lua's own form (with ..) has 14. Redis knows no -0.
+local function whole(number) return number + 0 end
 
 -- Year, month and day of a Unix time in UTC; H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.
 local function civil(seconds)

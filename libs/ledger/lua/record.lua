@@ -1,6 +1,6 @@
 -- Charges what an execution used, once. Where nothing is known of the call, it was admitted without a reservation (`unbounded` is
 -- '1'), or it is under way (its deadline is not long past) and Redis has lost its reservation: then this day and its principal are
--- charged. Any other was settled more than an hour ago, and what it tells now is late.
+-- charged. Any other was settled more than a quarter of an hour ago, and what it tells now is late.
 local UNDER_WAY_S = 300
 local id, execution, model, input, output, unbounded, principal, deadline_s = unpack(ARGV)
 input, output = tonumber(input), tonumber(output)

@@ -53,9 +53,10 @@ async def test_names_are_quoted_as_in_urls(redis: Redis) -> None:
 async def test_whole_numbers_stay_whole(redis: Redis) -> None:
     """Numbers up to 2^53 are written to the unit, and zero has no sign."""
     numbers = [0, 1, 10**14 + 1, 2**53 - 1, -(2**53) + 1]
-    script = "local out = {} for i, number in ipairs(ARGV) do out[i] = whole(tonumber(number)) end return out"
+    write = "redis.call('ECHO', whole(tonumber(number)))"
+    script = f"local out = {{}} for i, number in ipairs(ARGV) do out[i] = {write} end return out"
     assert [int(number) for number in await evaluate(redis, script, *numbers)] == numbers
-    assert (await evaluate(redis, "return whole(-tonumber(ARGV[1]))", 0)) == b"0"
+    assert (await evaluate(redis, "return redis.call('ECHO', whole(-tonumber(ARGV[1])))", 0)) == b"0"
 
 
 async def test_the_scripts_use_the_keys_that_are_documented(redis: Redis, tenant: str) -> None:

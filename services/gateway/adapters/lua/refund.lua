@@ -1,4 +1,4 @@
--- A call never began: gives back what is reserved for it. Where nothing is, its id is remembered for an hour: its admission may
+-- A call never began: gives back what is reserved for it. Where nothing is, its id is remembered for a while: its admission may
 -- still be on the way, and then finds that it is gone.
 local id, name = unpack(ARGV)
 
