@@ -80,6 +80,23 @@ async def test_a_turn_ends_however_it_is_left(lab: Lab) -> None:
     (await lab.enter()).end()
 
 
+async def test_only_one_of_those_who_waited_tries_a_model_under_suspicion() -> None:
+    """Two slots that come free at once are not two probes: the second call is refused."""
+    lab = Lab(slots=2)
+    running = [await lab.enter(), await lab.enter()]
+    lab.turnstile.died(lab.model)
+    lab.turnstile.back(lab.model)
+    waiting = [await lab.waiting(HIGH), await lab.waiting(HIGH)]
+    for turn in running:
+        turn.end()
+    probe, refused = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(probe, Turn)
+    assert isinstance(refused, UnavailableError)
+    assert refused.reason is Reason.MODEL_UNAVAILABLE
+    probe.end()
+    assert lab.count("weft_inference_running") == 0
+
+
 async def test_who_leaves_while_waiting_leaves_no_hole(lab: Lab) -> None:
     """A cancelled call is neither waited for nor given the slot."""
     running = await lab.enter()

@@ -61,6 +61,18 @@ def test_a_free_slot_is_had_at_once() -> None:
     assert (line.running, line.waiting()) == (4, 0)
 
 
+def test_a_tenant_that_comes_anew_is_not_before_those_who_are_here() -> None:
+    """Who had the last turn has the next one too where it came before."""
+    line, order = Line(Bounds(1, 8)), []
+    first = enter(line, HIGH, "here")
+    assert called(line) == [first]
+    second, stranger = enter(line, HIGH, "here"), enter(line, HIGH, "a stranger")
+    for running in (first, second):
+        line.leave(running, 1.0)
+        order += called(line, 1.0)
+    assert order == [second, stranger]
+
+
 def test_higher_classes_go_first() -> None:
     """Whatever the order in which they came."""
     line, running = full(1)
