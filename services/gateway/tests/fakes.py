@@ -121,7 +121,8 @@ class ToldAdmissions(Admissions):
 class AnswersInMemory(Admissions, KeptAnswers):
     """The ledger's part in kept answers, and the answers: nothing is limited or reserved. `now_s` is the time.
 
-    `stamps`: what is current; those that begin with "model/" are told, as Redis does in another slot.
+    `stamps`: what is current; those that begin with "model/" are told, as Redis does in another slot. `waits_s`: how long
+    each was ready to wait.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
@@ -132,6 +133,7 @@ class AnswersInMemory(Admissions, KeptAnswers):
         self.stamps: dict[str, str] = {}
         self.demands: list[Demand] = []
         self.waiting = 0
+        self.waits_s: list[float] = []
         self.down = False
 
     async def admit(self, demand: Demand) -> Verdict:
@@ -172,6 +174,7 @@ class AnswersInMemory(Admissions, KeptAnswers):
 
     async def wait(self, tenant: str, name: str, within_s: float) -> None:
         self.waiting += 1
+        self.waits_s.append(within_s)
         flight = self._flights.get((tenant, name))
         try:
             async with asyncio.timeout(within_s):

@@ -226,6 +226,7 @@ async def test_nobody_waits_for_more_than_half_of_its_time() -> None:
     await eventually(lambda: shop.made == 2)
     shop.open.set()
     assert {(await first)[0], (await second)[0]} == {b"answer 1", b"answer 2"}
+    assert 0 < shop.kept.waits_s[0] <= 0.05
 
 
 @pytest.mark.parametrize("seconds", [10.0, TTL_S + 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,18 @@ from redis.asyncio import Redis
 
 from libs.contracts import headers
 from libs.ledger.keys import LedgerKeys
+from libs.rpc.server import Component
 from libs.store.redis import connect
 from libs.testing.eventually import eventually
-from services.gateway.tests.world import Gateway, KeyFiles, Seen, failure_of, open_embedding, open_gateway
+from libs.testing.serving import serving
+from services.gateway.tests.world import Gateway, Generation, KeyFiles, Seen, failure_of, open_embedding, open_gateway
+from weft.common.v1.chat_message_pb2 import CHAT_ROLE_USER, ChatMessage
+from weft.inference.v1 import generation_service_pb2 as generation_pb
+from weft.inference.v1 import generation_service_pb2_grpc as generation_grpc
 from weft.rag.v1.search_service_pb2 import SearchRequest
 
 SEARCH = "/weft.rag.v1.SearchService/Search"
+STREAM = "/weft.inference.v1.GenerationService/StreamGenerate"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 PLANS = """
 prices:
@@ -175,6 +181,24 @@ async def test_a_service_that_was_never_reached_costs_nothing(pair: Pair) -> Non
 
     condition: Any = free
     await eventually(condition)
+
+
+async def test_what_a_lost_service_may_have_used_stays_reserved(key_files: KeyFiles) -> None:
+    """A call that the service has seen is not refunded when the service is lost: what it used may still be told."""
+    seen, tenant = Seen(), f"t{uuid.uuid4().hex[:12]}"
+    message = ChatMessage(role=CHAT_ROLE_USER, content="hang")
+    body = generation_pb.StreamGenerateRequest(prompt=generation_pb.Prompt(messages=[message])).SerializeToString()
+    component = Component(servicers=[(generation_grpc.add_GenerationServiceServicer_to_server, Generation(seen))])
+    async with AsyncExitStack() as service, connect(key_files.redis_url) as redis:
+        inference = await service.enter_async_context(serving(component))
+        async with open_gateway(key_files, seen, inference=inference.address) as gateway:
+            call = gateway.channel.unary_stream(STREAM)(body, metadata=gateway.bearer(tenant=f"{tenant}-lost"))
+            await call.read()
+            await service.aclose()
+            assert (await failure_of(call)).code == "UNAVAILABLE"
+        # The gateway has told its refunds before it ended.
+        sums = await Pair((gateway, gateway), seen, tenant, redis).sums("lost")
+    assert sums["day:tenant:tokens:reserved"] > 0
 
 
 async def test_a_huge_cap_reserves_no_more_than_the_method_can_use(pair: Pair) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -29,7 +29,7 @@ class Models:
 
     async def describe(self, name: str) -> EmbedModel:
         self.described.append(name)
-        return MODEL
+        return replace(MODEL, name=name)
 
     async def embed(self, model: EmbedModel, texts: Sequence[str]) -> list[Embedding]:
         self.asked.append(list(texts))
@@ -144,10 +144,11 @@ async def test_bad_texts_reach_no_model() -> None:
 
 async def test_the_model_of_the_request() -> None:
     """The one that is named, else the service's own."""
-    models = Models()
-    await embedder(models, Counter())(["a"], "other")
-    await embedder(models, Counter())(["a"])
+    models, book = Models(), Book()
+    await embedder(models, Counter(), book)(["a"], "other")
+    await embedder(models, Counter(), book)(["a"])
     assert models.described == ["other", "embed"]
+    assert [model for model, _ in book.executions] == ["other", "embed"]
 
 
 async def test_a_request_is_one_execution() -> None:
