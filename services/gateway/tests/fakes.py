@@ -121,8 +121,8 @@ class ToldAdmissions(Admissions):
 class AnswersInMemory(Admissions, KeptAnswers):
     """The ledger's part in kept answers, and the answers: nothing is limited or reserved. `now_s` is the time.
 
-    `stamps`: what is current; those that begin with "model/" are told, as Redis does in another slot. `waits_s`: how long
-    each was ready to wait.
+    `stamps`: what is current; those that begin with "model/" are told, as Redis does in another slot.
+    `waits_s`: how long each was ready to wait.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
