@@ -59,7 +59,8 @@ class Look:
 class Demand:
     """What one call asks of the ledger. `counts`: it was not counted against the limits before.
 
-    `lease_s`: from now, when the reservation ends by itself.
+    `lease_s`: from now, when the reservation ends by itself. `patient`: it would rather be HELD than have less than
+    there is without the reservations of calls under way.
     """
 
     tenant: str
@@ -74,6 +75,7 @@ class Demand:
     lease_s: float
     look: Look | None = None
     counts: bool = True
+    patient: bool = False
 
 
 class Outcome(Enum):
@@ -83,6 +85,8 @@ class Outcome(Enum):
     ANSWERED = "answered"
     WAIT = "wait"
     """Another call is making the same answer now."""
+    HELD = "held"
+    """Calls under way have reserved what this one would use, and may give it back soon. Nothing was counted."""
     RATE_LIMITED = "rate limited"
     BUDGET_EXHAUSTED = "budget exhausted"
 

@@ -165,7 +165,7 @@ def _look(demand: Demand) -> tuple[Any, ...]:
 def _worst(demand: Demand) -> tuple[Any, ...]:
     worst = demand.worst
     if worst is None:
-        return ("", "", "", "", "")
+        return ("", "", "", "", "", 0)
     dearest = demand.prices.dearest
     return (
         worst.input_tokens,
@@ -173,6 +173,7 @@ def _worst(demand: Demand) -> tuple[Any, ...]:
         dearest.input_nanos,
         dearest.output_nanos,
         demand.prices.version,
+        int(demand.patient),
     )
 
 
@@ -198,6 +199,8 @@ def _verdict(state: bytes, said: list[Any], stamps: Mapping[str, str] | None) ->
             return Verdict(Outcome.ANSWERED, rate=rate, answer=kept, model_stamps=stamps)
         case b"WAIT":
             return Verdict(Outcome.WAIT, rate=rate, model_stamps=stamps)
+        case b"HELD":
+            return Verdict(Outcome.HELD, model_stamps=stamps)
         case b"RATE_LIMITED":
             name, wait_ms = rest
             return Verdict(Outcome.RATE_LIMITED, None, rate, name.decode(), wait_ms / 1000, model_stamps=stamps)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from libs.auth.tokens import Principal
 from libs.contracts.headers import PRIORITIES
 from libs.plans.plans import Plans, RateLimit
+from services.gateway.app.terms import lower
 
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """The plan whose key limits hold for the caller, how urgent its calls may be, and every limit on their number."""
+    """The plan of the caller's key, or of its tenant, how urgent its calls may be, and every limit on their number."""
 
     plan: str
     highest_priority: str
@@ -28,5 +29,5 @@ def entitlement(plans: Plans, principal: Principal) -> Entitlement | None:
     return Entitlement(
         plan=key.name,
         highest_priority=min(plan.highest_priority, key.highest_priority, key=PRIORITIES.index),
-        rate_limits=(*plan.tenant_limits, *key.key_limits, *groups),
+        rate_limits=(*plan.tenant_limits, *lower(plan.key_limits, key.key_limits), *groups),
     )

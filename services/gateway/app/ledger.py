@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from libs.errors.errors import UnavailableError
 from libs.telemetry import logs, metrics
@@ -16,6 +18,7 @@ FAILURES = 5
 PAUSE_S = 0.25
 """How long after a failure nobody asks then. After that one call does, and the others go by what it finds."""
 PROBE_S = 1.0
+WAITS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 
 _unreached = metrics.counter(
     "weft_gateway_ledger_unreached_total",
@@ -37,8 +40,21 @@ class Ledger:
     async def ask(self, demand: Demand) -> Verdict:
         """The verdict; UNASKED where the ledger was not reached and the call would not have been charged to a budget.
 
+        Where calls under way hold what this one would use, waits for them a little (the sum of WAITS_S at most): a
+        caller is not to be refused for the reservation of its own call before. Then what is left has to do.
+
         Raises UnavailableError (DEPENDENCY_UNAVAILABLE) where it would have been: a budget never goes over.
         """
+        if demand.worst is not None and demand.budgets:
+            patient = replace(demand, patient=True)
+            for wait_s in WAITS_S:
+                verdict = await self._ask(patient)
+                if verdict.outcome is not Outcome.HELD:
+                    return verdict
+                await asyncio.sleep(wait_s)
+        return await self._ask(demand)
+
+    async def _ask(self, demand: Demand) -> Verdict:
         if self._failures >= FAILURES and self._failure is not None:
             now_s = self._monotonic_s()
             if now_s < self._ask_again_s:

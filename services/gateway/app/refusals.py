@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from libs.contracts import headers
 from libs.errors.errors import Reason, ResourceExhaustedError
 from libs.telemetry import metrics
 from services.gateway.ports import Outcome, Rate, Verdict
+
+HELD_RETRY_S = 1.0
+"""The ledger's word on when, where calls under way hold the rest of a budget."""
 
 _refused = metrics.counter("weft_gateway_refused_total", "Calls that a limit or a budget refused.", ["reason"])
 
@@ -36,7 +40,8 @@ def rate_headers(rate: Rate) -> tuple[tuple[str, str], ...]:
 def _rate_limited(verdict: Verdict) -> ResourceExhaustedError:
     return ResourceExhaustedError(
         Reason.RATE_LIMITED,
-        f"more calls than the plan allows: the limit {verdict.refused_by} is reached",
+        f"more calls than the plan allows: the limit {verdict.refused_by} is reached; the next one is due in "
+        f"{math.ceil(verdict.retry_after_s)} s",
         metadata={"limit": verdict.refused_by},
         retry_after_s=verdict.retry_after_s,
     )
@@ -44,9 +49,12 @@ def _rate_limited(verdict: Verdict) -> ResourceExhaustedError:
 
 def _budget_exhausted(verdict: Verdict) -> ResourceExhaustedError:
     reset_time = datetime.fromtimestamp(verdict.reset_unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    held = verdict.retry_after_s <= HELD_RETRY_S
     return ResourceExhaustedError(
         Reason.BUDGET_EXHAUSTED,
-        f"nothing is left of the budget {verdict.refused_by}, which begins anew at {reset_time}",
+        f"calls under way hold what is left of the budget {verdict.refused_by}; try again in a second"
+        if held
+        else f"nothing is left of the budget {verdict.refused_by}, which begins anew at {reset_time}",
         metadata={"budget": verdict.refused_by, "reset_time": reset_time},
         retry_after_s=verdict.retry_after_s,
     )

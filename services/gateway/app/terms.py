@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from libs.auth.tokens import Principal
 from libs.contracts.headers import PRIORITIES
 from libs.errors.errors import InvalidArgumentError, PermissionDeniedError, Reason
 from libs.plans.plans import Budget, Plan, Plans, Prices, RateLimit
 from services.gateway.ports import PlansInForce
+
+Bound = TypeVar("Bound", bound=RateLimit | Budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,20 @@ def _terms(plans: Plans, plan: Plan, of_key: str, limit_group: str) -> Terms:
             )
         key = found
     return Terms(
-        limits=(*plan.tenant_limits, *key.key_limits, *plan.group_limits.get(limit_group, ())),
-        budgets=(*plan.tenant_budgets, *key.key_budgets),
+        limits=(
+            *plan.tenant_limits,
+            *lower(plan.key_limits, key.key_limits),
+            *plan.group_limits.get(limit_group, ()),
+        ),
+        budgets=(*plan.tenant_budgets, *lower(plan.key_budgets, key.key_budgets)),
         highest_priority=min(plan.highest_priority, key.highest_priority, key=PRIORITIES.index),
         may_fall_back=plan.may_fall_back and key.may_fall_back,
         open_calls=plan.open_calls,
         prices=plans.prices,
     )
+
+
+def lower(of_tenant: Iterable[Bound], of_key: Iterable[Bound]) -> tuple[Bound, ...]:
+    """All of both; of two with the same name the lower."""
+    lowest = {bound.name: bound for bound in sorted((*of_tenant, *of_key), key=lambda bound: -bound.limit)}
+    return tuple(lowest.values())

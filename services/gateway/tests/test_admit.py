@@ -254,6 +254,19 @@ async def test_a_keys_plan_narrows_its_tenants() -> None:
     assert (context.priority, context.may_fall_back) == ("low", False)
 
 
+async def test_a_keys_plan_lifts_nothing() -> None:
+    """What the tenant's plan says of every key holds for one whose own plan says more, or nothing."""
+    for own in (
+        plan("own", key_limits=(replace(KEY_LIMIT, limit=10**6),), key_budgets=(replace(KEY_BUDGET, limit=10**9),)),
+        plan("own"),
+    ):
+        desk = Desk(plans(STANDARD, own), key=replace(KIM, plan="own"))
+        await desk.call(token="key")
+        (demand,) = desk.admissions.demands
+        assert (KEY_LIMIT in demand.limits, KEY_BUDGET in demand.budgets) == (True, True)
+        assert (len(demand.limits), len(demand.budgets)) == (3, 2)
+
+
 async def test_a_plan_that_is_exchanged_holds_for_the_next_call() -> None:
     """Settings reload without a restart: nothing of the old file is remembered, were the plan itself as before."""
     desk = Desk(plans(STANDARD))

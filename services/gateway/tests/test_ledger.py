@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from libs.errors.errors import Reason, UnavailableError
-from services.gateway.app.ledger import FAILURES, PAUSE_S, UNASKED, Ledger
+from services.gateway.app.ledger import FAILURES, PAUSE_S, UNASKED, WAITS_S, Ledger
 from services.gateway.ports import Demand, Outcome, Verdict, Worst
 from services.gateway.tests.fakes import METHOD, TENANT_BUDGET, ToldAdmissions, plan, plans
 
@@ -92,3 +92,15 @@ async def test_a_look_that_fails_begins_the_pause_anew() -> None:
         for _ in range(10):
             await ledger.ask(OPEN)
         assert len(admissions.demands) == FAILURES + looks
+
+
+async def test_a_call_waits_a_little_for_what_others_hold() -> None:
+    """Where calls under way hold what a budget has left it asks again; it is patient to the end, then takes what is."""
+    held = Verdict(Outcome.HELD)
+    admissions = ToldAdmissions(held, held, GOOD)
+    assert await Ledger(admissions, Clock()).ask(CLOSED) == GOOD
+    assert [asked.patient for asked in admissions.demands] == [True, True, True]
+
+    admissions = ToldAdmissions(*[held] * len(WAITS_S), GOOD)
+    assert await Ledger(admissions, Clock()).ask(CLOSED) == GOOD
+    assert [asked.patient for asked in admissions.demands] == [True] * len(WAITS_S) + [False]

@@ -13,7 +13,7 @@ local function take(count)
 end
 local id, key, method, group, lease_ms = take(5)
 local name, max_age_ms, stale, leads, flight_ms = take(5)
-local worst_input, worst_output, dear_input, dear_output, prices = take(5)
+local worst_input, worst_output, dear_input, dear_output, prices, patient = take(6)
 
 -- Takes the calls that no longer count out of a window.
 local function leave_behind(window)
@@ -96,23 +96,25 @@ local function most_tokens(budget, left, money, dearest)
 end
 
 -- Looks at the budgets: most tokens that the call may use, and the money to reserve for them. Or, as the third and further, the
--- budget that refuses it, after how long (ms) another attempt is worth it, and when its period ends.
+-- budget that refuses it, after how long (ms) another attempt is worth it, and when its period ends. Before all, whether it
+-- would be more without what calls under way have reserved and may not use.
 local function afford(budgets, sums)
   local dearest = math.max(dear_input, dear_output)
   local allowance, money = worst_input + worst_output, worst_input * dear_input + worst_output * dear_output
+  local most_of_all = allowance
   local refused, wait_ms, ends_s = nil, 0, 0
   for _, budget in ipairs(budgets) do
     local used, reserved = sums[budget.period][budget.place], sums[budget.period][budget.place + 1]
     local most = most_tokens(budget, budget.limit - used - reserved, money, dearest)
+    local unreserved = most_tokens(budget, budget.limit - used, money, dearest)
     if most < 1 then
       local ends = budget.period == 'month' and month_start(now_s, 1) or (math.floor(now_s / DAY_S) + 1) * DAY_S
-      local held = most_tokens(budget, budget.limit - used, money, dearest) >= 1
-      local waits = held and 1000 or ends * 1000 - now_ms
+      local waits = unreserved >= 1 and 1000 or ends * 1000 - now_ms
       if waits > wait_ms then refused, wait_ms, ends_s = budget.name, waits, ends end
     end
-    allowance = math.min(allowance, most)
+    allowance, most_of_all = math.min(allowance, most), math.min(most_of_all, unreserved)
   end
-  return allowance, math.min(money, allowance * dearest), refused, wait_ms, ends_s
+  return math.max(allowance, 0) < most_of_all, allowance, math.min(money, allowance * dearest), refused, wait_ms, ends_s
 end
 
 local function read_budgets(count)
@@ -189,7 +191,8 @@ if worst_input ~= '' then
   if not know_prices(tonumber(prices_count)) then return {lapsed, 'PRICES'} end
   local day, month, fields = day_of(now_s), month_of(now_s), fields_of(key)
   local sums = {day = read_sums(day, fields), month = read_sums(month, fields)}
-  local tokens, money, budget, wait_ms, ends_s = afford(budgets, sums)
+  local held, tokens, money, budget, wait_ms, ends_s = afford(budgets, sums)
+  if held and patient == '1' then return {lapsed, 'HELD', '', '', ''} end
   if budget then return {lapsed, 'BUDGET_EXHAUSTED', '', '', '', budget, wait_ms, ends_s} end
   if #budgets > 0 then allowance = whole(tokens) end
   reserve(fields, sums, day, month, tokens, money)

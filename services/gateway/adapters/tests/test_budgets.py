@@ -223,3 +223,26 @@ async def test_large_sums_stay_whole(
     found = await sums(redis, tenant, await today(redis))
     assert found["tenant:money:used"] == 3_999_999 * 1_000_000_001 + 1
     assert found["tenant:money:reserved"] == 1_000_000_001
+
+
+async def test_a_patient_call_is_held_for_what_others_may_give_back(
+    redis: Redis, admissions: RedisAdmissions, ledger: RedisLedger, tenant: str
+) -> None:
+    """While a call under way holds what a patient one would use, that one is held and nothing is reserved or counted;
+    one that is not patient takes what is left. What is used up is nothing to wait for."""
+    await clear_of_midnight(redis)
+    of_day = budgets(tenant_day_tokens=200)
+    first, patient = demand(tenant, budgets=of_day), demand(tenant, budgets=of_day, patient=True)
+    assert (await admissions.admit(first)).allowance_tokens == 150
+    assert await admissions.admit(patient) == Verdict(Outcome.HELD)
+    assert not await redis.exists(LedgerKeys(tenant).call(patient.call_id))
+    await ledger.record(context(first), Execution("/1", "small", 60, 0))
+    await ledger.close(context(first), [])
+    assert (await admissions.admit(patient)).allowance_tokens == 140
+
+    impatient = replace(patient, call_id="another", patient=False)
+    refused = await admissions.admit(impatient)
+    assert (refused.outcome, refused.retry_after_s) == (Outcome.BUDGET_EXHAUSTED, 1.0)
+    await ledger.record(context(patient), Execution("/1", "small", 140, 0))
+    await ledger.close(context(patient), [])
+    assert (await admissions.admit(replace(patient, call_id="third"))).outcome is Outcome.BUDGET_EXHAUSTED
