@@ -29,6 +29,9 @@ class LedgerKeys:
         self.generation = f"{self.prefix}:generation"
         """Which generation of the usage sums is read and written; a rebuild makes the next one. Missing: 0."""
 
+        self.kept_bytes = f"{self.prefix}:kept"
+        """How many bytes of answers were kept lately."""
+
     def rate(self, scope: str, window_s: int) -> str:
         """Calls of the last `window_s` seconds in a scope: "tenant", "key/ID" or "group/NAME"."""
         return f"{self.prefix}:rate:{window_s}:{scope}"

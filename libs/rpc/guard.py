@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
-from libs.auth.context import CallContext, refused, unseal
+from libs.auth.context import MARGIN_S, CallContext, refused, unseal
 from libs.contracts import headers
-from libs.contracts.policies import Method
+from libs.contracts.policies import Method, methods
 from libs.rpc.call import Metadata
 
 
@@ -56,8 +57,17 @@ class Guard(Protocol):
         ...
 
 
+@cache
+def _longest_call_s() -> float:
+    return max(method.max_timeout_s for method in methods().values() if not method.public)
+
+
 class SignedContextGuard:
-    """Admits calls with a valid signed context, and no others. For every service behind the gateway."""
+    """Admits calls with a valid signed context, and no others. For every service behind the gateway.
+
+    A context vouches for whoever sends it, as often as it is sent, until its deadline: it never leaves the services,
+    and mutual TLS is what keeps others from them.
+    """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -66,7 +76,11 @@ class SignedContextGuard:
         sealed = arrival.metadata.get(headers.CONTEXT)
         if not isinstance(sealed, bytes):
             raise refused("there is none")
-        return Admitted(unseal(sealed, self._key, time.time()), sealed, self._key)
+        now_s = time.time()
+        context = unseal(sealed, self._key, now_s)
+        if context.deadline_s > now_s + _longest_call_s() + MARGIN_S:
+            raise refused("no call takes so long")
+        return Admitted(context, sealed, self._key)
 
     async def admit(self, arrival: Arrival) -> Admitted:
         raise AssertionError("a signed context says all")

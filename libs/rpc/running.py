@@ -101,9 +101,10 @@ class RunningCall:
         self._context.set_trailing_metadata(tuple(trailers))
 
     def _spent(self, scope: CallScope) -> list[tuple[str, str]]:
-        """What a caller that lent this call a share wants to know."""
-        told = scope.lends and scope.context.path and scope.is_told
-        return [(headers.USED, str(scope.used_tokens))] if told else []
+        """What a caller that lent this call a share wants to know; nothing while not all of it is known: to the caller
+        this call's end was not seen then."""
+        known = scope.is_told and not scope.unseen
+        return [(headers.USED, str(scope.used_tokens))] if scope.lends and scope.context.path and known else []
 
     async def send_headers(self) -> None:
         """Sends the response headers, once."""

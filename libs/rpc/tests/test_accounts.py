@@ -25,6 +25,7 @@ ANSWER = "/weft.rag.v1.AnswerService/Answer"
 EMBED = "/weft.embedding.v1.EmbeddingService/Embed"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 READ = "/weft.rag.v1.CollectionService/GetCollection"
+SEARCH = "/weft.rag.v1.SearchService/Search"
 TEN_BYTES = b"0123456789"
 
 Work = Callable[[bytes, Any], Awaitable[bytes]]
@@ -170,6 +171,45 @@ async def test_an_end_that_the_ledger_was_not_told_is_named() -> None:
         await raw_unary(caller, ANSWER)(b"")
         await eventually(lambda: accounts.closed)
         assert [unseen for _, unseen in accounts.closed] == [("1",)]
+
+
+async def test_an_end_that_an_inner_call_did_not_see_is_named_by_the_outer_one() -> None:
+    """Where an inner call goes on well without one of its own, that one may still tell: the call waits for both."""
+    began = asyncio.Event()
+
+    async def innermost(body: bytes, context: Any) -> bytes:
+        began.set()
+        await asyncio.Event().wait()
+        return b""
+
+    def middle(inwards: grpc.aio.Channel) -> Work:
+        async def work(body: bytes, context: Any) -> bytes:
+            left = raw_unary(inwards, EMBED)(TEN_BYTES)
+            await began.wait()
+            left.cancel()
+            return b"without it"
+
+        return work
+
+    accounts = KeptAccounts()
+    async with (
+        serving(Component(passthrough={EMBED: innermost}, accounts=accounts)) as behind,
+        channel(behind.address) as inwards,
+        serving(Component(passthrough={SEARCH: middle(inwards)}, accounts=accounts)) as between,
+        channel(between.address) as onwards,
+        serving(Component(passthrough={ANSWER: passed_on(onwards)}, accounts=accounts)) as front,
+        calling(front) as caller,
+    ):
+        assert await raw_unary(caller, ANSWER)(b"") == b"without it"
+        await eventually(lambda: accounts.closed)
+    assert [unseen for _, unseen in accounts.closed] == [("1",)]
+
+
+def passed_on(inwards: grpc.aio.Channel) -> Work:
+    async def work(body: bytes, context: Any) -> bytes:
+        return bytes(await raw_unary(inwards, SEARCH)(body))
+
+    return work
 
 
 async def test_a_call_that_was_never_sent_is_not_waited_for() -> None:

@@ -249,11 +249,21 @@ async def test_a_deadline_is_the_contracts_at_most(timeout_s: float | None, most
     async def look() -> None:
         left.append(remaining_s())
 
-    context = CallContext("acme", "alice", "c", "r", "normal", time.time() + 9000)
+    context = CallContext("acme", "alice", "c", "r", "normal", time.time() + 3000)
     async with serving(searching(look)) as served, grpc.aio.insecure_channel(served.address) as channel:
         sent = ((headers.CONTEXT, seal(context, KEY)),)
         await raw_unary(channel, SEARCH)(QUERY.SerializeToString(), metadata=sent, timeout=timeout_s)
     assert most_s - 5 < left[0] < most_s + 1
+
+
+async def test_a_context_for_longer_than_any_call_is_refused() -> None:
+    """No method may take so long: whoever made it is not the gateway as it is."""
+    context = CallContext("acme", "alice", "c", "r", "normal", time.time() + 4000)
+    async with serving(searching(nothing)) as served, grpc.aio.insecure_channel(served.address) as channel:
+        sent = ((headers.CONTEXT, seal(context, KEY)),)
+        error = await failure(raw_unary(channel, SEARCH)(QUERY.SerializeToString(), metadata=sent))
+    told = service_error_of(error)
+    assert told is not None and told.reason is Reason.CONTEXT_REFUSED
 
 
 async def test_a_timeout_inside_is_not_the_calls_deadline() -> None:

@@ -18,6 +18,8 @@ from libs.telemetry import logs, metrics
 
 STALE_S = 3600.0
 MAX_ENTRY_BYTES = 256 * 1024
+MAX_TENANT_BYTES = 32 << 20
+"""So much of a tenant is kept within an hour and its time: what else is in Redis, the limits first of all, has room."""
 POLL_S = 0.05
 
 _KEEP = read_script("services.gateway.adapters", "keep")
@@ -40,11 +42,13 @@ class RedisKeptAnswers:
         *,
         stale_s: float = STALE_S,
         max_entry_bytes: int = MAX_ENTRY_BYTES,
+        max_tenant_bytes: int = MAX_TENANT_BYTES,
         poll_s: float = POLL_S,
     ) -> None:
         self._together = together
         self._stale_s = stale_s
         self._max_entry_bytes = max_entry_bytes
+        self._max_tenant_bytes = max_tenant_bytes
         self._poll_s = poll_s
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
 
@@ -52,8 +56,10 @@ class RedisKeptAnswers:
         keys = LedgerKeys(tenant)
         answer, flight = keys.answer(name), keys.flight(name)
         if len(body) <= self._max_entry_bytes:
-            times = (round(ttl_s * 1000), round(self._stale_s * 1000))
-            await self._run("keep", _KEEP, [answer, flight], [body, orjson.dumps(dict(depends)), *times])
+            bounds = (round(ttl_s * 1000), round(self._stale_s * 1000), self._max_tenant_bytes)
+            await self._run(
+                "keep", _KEEP, [answer, flight, keys.kept_bytes], [body, orjson.dumps(dict(depends)), *bounds]
+            )
         else:
             await self._reach("keep", "DEL", flight)
         self._wake(flight)

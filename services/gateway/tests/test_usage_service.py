@@ -207,11 +207,15 @@ async def test_a_budget_that_was_lowered_has_nothing_left(office: Office) -> Non
         assert list((await stub.ListBudgets(pb.ListBudgetsRequest())).budgets) == []
 
 
-async def test_a_keys_own_plan_has_the_budgets_of_the_key(office: Office) -> None:
-    """The tenant's budgets hold beside them; a plan that is gone is named."""
+async def test_a_keys_own_plan_lifts_no_budget(office: Office) -> None:
+    """What the tenant's plan says of every key holds for one whose own says nothing; a plan that is gone is named."""
     async with office.asked_by(office.principal("key:1", plan="free")) as stub:
         told = await stub.ListBudgets(pb.ListBudgetsRequest())
-        assert [budget.name for budget in told.budgets] == ["tenant/day/tokens", "tenant/month/money"]
+        assert [budget.name for budget in told.budgets] == [
+            "tenant/day/tokens",
+            "tenant/month/money",
+            "key/month/tokens",
+        ]
     async with office.asked_by(office.principal("key:1", plan="gone")) as stub:
         assert await refusal(stub.ListBudgets(pb.ListBudgetsRequest())) == ("PLAN_UNKNOWN", [])
 

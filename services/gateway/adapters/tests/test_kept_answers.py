@@ -197,6 +197,20 @@ async def test_a_large_answer_is_not_kept(
     assert await redis.exists(keys.answer(NAME), keys.flight(NAME)) == 0
 
 
+async def test_a_tenants_answers_are_bounded(redis: Redis, admissions: RedisAdmissions, tenant: str) -> None:
+    """What is over a tenant's bound is not kept, and holds nobody up; another tenant has room."""
+    kept = RedisKeptAnswers(Together(redis), max_tenant_bytes=250)
+    await admissions.admit(demand(tenant, look=look("c")))
+    for name in "abc":
+        await kept.keep(tenant, name, bytes(100), {}, 60.0)
+    await kept.keep(f"{tenant} 2", "c", bytes(100), {}, 60.0)
+    keys = LedgerKeys(tenant)
+    assert [await redis.exists(keys.answer(name)) for name in "abc"] == [1, 1, 0]
+    assert await redis.exists(keys.flight("c")) == 0
+    assert await redis.exists(LedgerKeys(f"{tenant} 2").answer("c")) == 1
+    assert 3_650_000 < await redis.pttl(keys.kept_bytes) <= 3_660_000
+
+
 async def test_an_entry_expires(redis: Redis, kept: RedisKeptAnswers, tenant: str) -> None:
     """What is kept may be evicted: it has an expiry, its time and an hour."""
     await kept.keep(tenant, NAME, b"body", {}, 60.0)
