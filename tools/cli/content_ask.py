@@ -18,14 +18,14 @@ Events = AsyncIterable[answer_service_pb2.StreamAnswerResponse]
 EXCERPT_CHARACTERS = 160
 NOT_FOUND = "Not found in this collection."
 BUDGET = "(The answer ends here: nothing is left of the budget.)"
-PASSAGES_ONLY = "No model can write an answer right now. What was found:"
+PASSAGES_ONLY = "No answer can be written right now. What was found:"
 LEXICAL_ONLY = "(The question could not be embedded: passages were found by their words alone.)"
 
 
 def run_ask(
     question: str, collection: str, state: Path, address: str | None, token_file: Path | None, *, as_json: bool
 ) -> int:
-    """Answers the exit code."""
+    """Answers the exit code: 1 too where the budget ended before the answer did."""
 
     async def call(access: Access) -> int:
         request = answer_service_pb2.StreamAnswerRequest(
@@ -33,19 +33,23 @@ def run_ask(
         )
         async with weft.client.connect(access.address, token=access.token) as client:
             stream = client.answers.StreamAnswer(request)
-            await (_print_json(stream) if as_json else _print_answer(stream))
-        return 0
+            outcome = await (_print_json(stream) if as_json else _print_answer(stream))
+        return int(outcome == answer_service_pb2.ANSWER_OUTCOME_BUDGET)
 
     return run_call(call, state, address, token_file)
 
 
-async def _print_json(stream: Events) -> None:
+async def _print_json(stream: Events) -> int:
+    outcome = 0
     async for message in stream:
+        outcome = message.done.outcome or outcome
         fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
         print(json.dumps(fields, ensure_ascii=False), flush=True)
+    return outcome
 
 
-async def _print_answer(stream: Events) -> None:
+async def _print_answer(stream: Events) -> int:
+    outcome = 0
     passages: Sequence[passage_pb2.Passage] = ()
     cited: set[int] = set()
     async for message in stream:
@@ -59,7 +63,9 @@ async def _print_answer(stream: Events) -> None:
         elif event == "citation":
             cited.add(message.citation.number)
         elif event == "done":
+            outcome = message.done.outcome
             _print_end(message.done, passages, sorted(cited))
+    return outcome
 
 
 def _print_end(

@@ -126,16 +126,19 @@ class AnswerQuestion:
 
     async def __call__(self, tenant: str, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         """The answer's events. Closing the iterator stops the model. Raises as the search and the generator do, but
-        where no model can write right now, the passages are the answer."""
+        where no model can write right now, or words alone do not tell whether there is an answer, the passages are it.
+        """
         found = await self._found(tenant, question)
         embedded_tokens = sum(each.input_tokens for each in found)
         lexical_only = found[0].lexical_only
         generation = found[0].generation if found[0].may_be_kept else None
         hits = self._answering(question, found)
         if not hits:
-            yield Shown((), lexical_only)
+            # Words alone do not tell that nothing there is an answer: whoever asks may judge the passages.
+            doubtful = tuple(found[0].hits[: question.top_k]) if lexical_only else ()
+            yield Shown(doubtful, lexical_only)
             yield Used(embedded_tokens, 0)
-            yield Ended(Outcome.NOT_FOUND, generation=generation)
+            yield Ended(Outcome.PASSAGES_ONLY if doubtful else Outcome.NOT_FOUND, generation=generation)
             return
         prompt = self._prompt(question, hits)
         shown = hits[: prompt.shown]

@@ -142,14 +142,19 @@ async def test_cancelling_an_answer_stops_the_model() -> None:
 
 
 async def test_words_alone_are_enough_to_answer() -> None:
-    """Without the embedder an answer is given where the passages have the question's words."""
+    """Without the embedder an answer is given where the passages have the question's words; where they have few, the
+    passages are, and "not found" where they have none."""
     world = await filled(FakeGenerator(["Fast [1]."]))
     world.embedder.failure = unavailable("embedding")
     shown, *_, ended = await world.ask("exceptions in python fast")
     assert isinstance(shown, Shown)
     assert shown.lexical_only
     assert ended == Ended(Outcome.ANSWERED, "fake-v1")
-    assert (await world.ask("painted ceiling chapel python"))[-1] == Ended(Outcome.NOT_FOUND)
+    shown, *_, ended = await world.ask("painted ceiling chapel python")
+    assert isinstance(shown, Shown)
+    assert shown.hits
+    assert ended == Ended(Outcome.PASSAGES_ONLY)
+    assert (await world.ask("zzz"))[-1] == Ended(Outcome.NOT_FOUND)
 
 
 AWAY = {

@@ -62,11 +62,12 @@ async def test_passages_without_an_answer_are_listed(capsys: pytest.CaptureFixtu
 async def test_an_answer_that_a_budget_cut_or_a_fallback_wrote_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     """Behind the text, each in a line."""
     done = pb.AnswerDone(outcome=pb.ANSWER_OUTCOME_BUDGET, model="small-v1", fallback_for="large-v1")
-    await _print_answer(
+    outcome = await _print_answer(
         events(
             pb.StreamAnswerResponse(passages=pb.AnswerPassages(passages=[PASSAGE])),
             pb.StreamAnswerResponse(delta=pb.AnswerDelta(text="Large")),
             pb.StreamAnswerResponse(done=done),
         )
     )
+    assert outcome == pb.ANSWER_OUTCOME_BUDGET
     assert capsys.readouterr().out == f"Large\n{BUDGET}\n(Written by small-v1, because large-v1 could not.)\n"

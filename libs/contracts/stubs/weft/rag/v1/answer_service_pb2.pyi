@@ -40,7 +40,7 @@ class _AnswerOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerO
     ANSWER_OUTCOME_BUDGET: _AnswerOutcome.ValueType  # 4
     """The answer was cut where the caller's budget ended; it may be empty."""
     ANSWER_OUTCOME_PASSAGES_ONLY: _AnswerOutcome.ValueType  # 5
-    """No model could write: the passages are all there is."""
+    """The passages are all there is: no model could write, or, found by their words alone, they do not surely answer the question."""
 
 class AnswerOutcome(_AnswerOutcome, metaclass=_AnswerOutcomeEnumTypeWrapper):
     """AnswerOutcome is how an answer ended."""
@@ -56,7 +56,7 @@ ANSWER_OUTCOME_LENGTH: AnswerOutcome.ValueType  # 3
 ANSWER_OUTCOME_BUDGET: AnswerOutcome.ValueType  # 4
 """The answer was cut where the caller's budget ended; it may be empty."""
 ANSWER_OUTCOME_PASSAGES_ONLY: AnswerOutcome.ValueType  # 5
-"""No model could write: the passages are all there is."""
+"""The passages are all there is: no model could write, or, found by their words alone, they do not surely answer the question."""
 Global___AnswerOutcome: _TypeAlias = AnswerOutcome  # noqa: Y015
 
 @_typing.final
