@@ -7,7 +7,7 @@ import dataclasses
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,7 +18,7 @@ from libs.ledger.accounts import Accounts
 from libs.rpc.loans import Ending, Loan, ending_of
 
 Metadata = Mapping[str, str | bytes]
-"""A call's headers; of a name that came twice, the last value."""
+"""A call's headers; see `headers_of`."""
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
@@ -212,6 +212,18 @@ def running() -> CallScope:
         return running_scope.get()
     except LookupError:
         raise RuntimeError("no call is running: this is for code under a servicer's method") from None
+
+
+def headers_of(sent: Sequence[tuple[str, str | bytes]]) -> Metadata:
+    """Headers by their names. Texts of a name that came twice are one, with a comma between (RFC 9110, section 5.3); of
+    bytes the last is taken."""
+    found: dict[str, str | bytes] = dict(sent)
+    if len(found) < len(sent):
+        for name in found:
+            texts = [value for known, value in sent if known == name and isinstance(value, str)]
+            if len(texts) > 1:
+                found[name] = ", ".join(texts)
+    return found
 
 
 def request_id_of(metadata: Metadata) -> str | None:

@@ -13,7 +13,7 @@ from libs.contracts import headers
 from libs.contracts.policies import Method
 from libs.errors import errors
 from libs.errors.errors import Reason, ServiceError
-from libs.rpc.call import CallScope, Metadata, new_request_id, request_id_of, running_scope
+from libs.rpc.call import CallScope, Metadata, headers_of, new_request_id, request_id_of, running_scope
 from libs.rpc.gate import Gate
 from libs.rpc.guard import Admitted, Arrival
 from libs.rpc.status import grpc_code, to_status
@@ -40,7 +40,7 @@ class RunningCall:
         self._method = method
         self._context = context
         self._relay = relay
-        self._metadata: Metadata = dict(context.invocation_metadata() or ())
+        self._metadata = headers_of(tuple(context.invocation_metadata() or ()))
         self._request_id = request_id_of(self._metadata) or ""
         self._begin_s = time.perf_counter()
         self._arrival: Arrival | None = None

@@ -116,5 +116,6 @@ def _source(said: Says) -> str:
 
 
 def _refused(error: PlansError) -> int:
-    print(f"weft: the settings file has {len(error.problems)} problems:", *error.problems, sep="\n  ", file=sys.stderr)
+    count = f"{len(error.problems)} problem{'s' * (len(error.problems) > 1)}"
+    print(f"weft: the settings file has {count}:", *error.problems, sep="\n  ", file=sys.stderr)
     return WRONG

@@ -106,3 +106,17 @@ async def test_a_refused_method_is_not_admitted() -> None:
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
         await eventually(lambda: len(doorman.seen) == 2)
     assert doorman.seen == [("identify", None), ("left", None)]
+
+
+async def test_a_header_that_came_twice_is_one_list() -> None:
+    """A guard sees both values, a comma between, as a proxy may have joined them anyway; of bytes it sees the last."""
+    seen: list[dict[str, str | bytes]] = []
+
+    class Reader(Doorman):
+        async def identify(self, arrival: Arrival) -> None:
+            seen.append(dict(arrival.metadata))
+
+    sent = (*((headers.CACHE_CONTROL, said) for said in ("no-store", "max-age=5")), ("a-bin", b"1"), ("a-bin", b"2"))
+    async with serving(behind(Reader())) as served, grpc.aio.insecure_channel(served.address) as channel:
+        await raw_unary(channel, SEARCH)(b"query", metadata=sent)
+    assert (seen[0][headers.CACHE_CONTROL], seen[0]["a-bin"]) == ("no-store, max-age=5", b"2")

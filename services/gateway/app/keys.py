@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from libs.auth.tokens import Principal
+from libs.errors.errors import invalid_field
 from services.gateway.domain.api_keys import ApiKey, derived_key, plan_unknown, request_id_reused, scope_missing
 from services.gateway.ports import ApiKeys, KeyRequest, PlansInForce
 
@@ -35,13 +36,16 @@ class CreateKey:
     async def __call__(
         self, maker: Principal, wanted: Wanted, request: KeyRequest, method: str, now_s: float
     ) -> tuple[ApiKey, str]:
-        """The key, and the text that its owner sends. Raises SCOPE_MISSING, PLAN_UNKNOWN, QUOTA_EXCEEDED,
-        REQUEST_ID_REUSED. `method` is the path of the call, for the error; `now_s` is Unix time."""
+        """The key, and the text that its owner sends. Raises SCOPE_MISSING, FIELD_INVALID, PLAN_UNKNOWN,
+        QUOTA_EXCEEDED, REQUEST_ID_REUSED. `method` is the path of the call, for the error; `now_s` is Unix time."""
         for scope in wanted.scopes:
             if scope not in maker.scopes:
                 raise scope_missing(scope, method)
-        if wanted.plan and wanted.plan not in self._plans.current.plans:
-            raise plan_unknown(wanted.plan)
+        plan = wanted.plan or maker.plan
+        if maker.plan and plan != maker.plan:
+            raise invalid_field("plan", f"a key of the plan {maker.plan} makes keys of that plan only")
+        if plan and plan not in self._plans.current.plans:
+            raise plan_unknown(plan)
         nonce = self._new_nonce()
         text = derived_key(self._context_key, maker.tenant, request.request_id, nonce)
         key = ApiKey(
@@ -49,7 +53,7 @@ class CreateKey:
             tenant=maker.tenant,
             description=wanted.description,
             scopes=tuple(sorted(wanted.scopes)),
-            plan=wanted.plan,
+            plan=plan,
             create_time_s=now_s,
             expire_time_s=0.0 if wanted.ttl_s is None else now_s + wanted.ttl_s,
         )

@@ -11,7 +11,7 @@ from libs.contracts.headers import MAX_TOKENS_LIMIT, PRIORITIES
 from libs.errors.errors import InvalidArgumentError, Reason, UnauthenticatedError
 
 Metadata = Mapping[str, str | bytes]
-"""Names in lower case, as gRPC delivers them; of a name that came twice, the last value."""
+"""Names in lower case, as gRPC delivers them; texts of a name that came twice are one, a comma between."""
 
 
 _BEARER = re.compile(r"[Bb]earer +(\S+)")

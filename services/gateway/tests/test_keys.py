@@ -136,6 +136,14 @@ async def test_a_key_learns_what_it_may(gateways: list[Gateway], owner: Caller) 
     assert ending.key.expire_time.ToSeconds() - ending.key.create_time.ToSeconds() == 3600
 
 
+async def test_a_key_of_a_plan_makes_keys_of_that_plan(gateways: list[Gateway], owner: Caller) -> None:
+    """Who has less than its tenant cannot make itself a key with more."""
+    narrow = at(gateways[0], await owner.create("keys.write", "embedding.embed", plan="robot"))
+    assert (await narrow.create()).key.plan == "robot"
+    assert (await narrow.create(plan="robot")).key.plan == "robot"
+    assert (await failure_of(narrow.create(plan="team"))).reason == "FIELD_INVALID"
+
+
 async def test_a_token_learns_what_it_may(owner: Caller) -> None:
     """Its tenant's plan, and that plan's limits."""
     told = await owner.who_am_i()

@@ -94,7 +94,9 @@ class CreateKeyRequest(_message.Message):
     description: _builtins.str
     """What to call it. Up to 200 characters."""
     plan: _builtins.str
-    """The plan whose limits hold for this key, beside the tenant's own. Empty: the tenant's plan. Up to 63 characters."""
+    """The plan whose limits hold for this key, beside the tenant's own. Empty: that of the caller's key, where it has one,
+    else the tenant's. Up to 63 characters.
+    """
     request_id: _builtins.str
     """A UUID. The same request with the same id returns the same key, for a day."""
     @_builtins.property
