@@ -42,11 +42,12 @@ class Gateways:
             wait_until(part, lambda part=part: _is_ready(part), READY_WITHIN_S)  # type: ignore[misc]
 
     def kill(self, number: int) -> None:
-        """kill -9 of one, which is started again."""
+        """kill -9 of one; returns when it answers again."""
         part = self._parts[number]
         part.process.send_signal(signal.SIGKILL)
         part.process.wait()
-        self._parts[number] = self._begin(number)
+        self._parts[number] = part = self._begin(number)
+        wait_until(part, lambda: _is_ready(part), READY_WITHIN_S)
 
     def stop(self) -> None:
         for part in self._parts:

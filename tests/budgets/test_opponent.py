@@ -26,7 +26,7 @@ from weft.rag.v1 import document_pb2
 from weft.rag.v1 import document_service_pb2 as documents
 
 TENANT = "opponent"
-BUDGET = 200_000
+BUDGET = 30_000
 PLANS = f"""
 currency: USD
 prices:
@@ -147,7 +147,7 @@ async def test_the_sum_is_exact(stack: RunningStack, redis: Redis, tmp_path: Pat
 
     async def kill() -> None:
         for number in range(KILLS):
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(0.5)
             await asyncio.to_thread(gateways.kill, number % GATEWAYS)
 
     try:
