@@ -241,7 +241,11 @@ async def test_models_do_not_wait_for_each_other(lab: Lab) -> None:
     """Slots and breakers are each model's own."""
     running = await lab.enter()
     lab.turnstile.died(lab.model)
-    (await lab.turnstile.enter(f"{lab.model}-other", HIGH)).end()
+    with pytest.raises(UnavailableError):
+        await lab.enter()
+    other = await lab.turnstile.enter(f"{lab.model}-other", HIGH)
+    assert other.ticket.begun_s is not None
+    other.end()
     running.end()
 
 
