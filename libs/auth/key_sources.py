@@ -9,6 +9,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from libs.auth.jwks import Jwks, read_jwks
+from libs.config.files import file_stamp
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +35,12 @@ class FileKeys:
     def __init__(self, path: Path) -> None:
         """Raises JwksError where the file has no keys that can be used."""
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = file_stamp(path)
         self._jwks = read_jwks(path)
 
     def current(self) -> Jwks:
         """As the file is now: looking at it costs two microseconds."""
-        stamp = _stamp(self._path)
+        stamp = file_stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             try:
@@ -68,12 +69,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """Changes when the file does, also when another is renamed over it; zeros when it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (status.st_mtime_ns, status.st_ino, status.st_size)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and whether they have changed."""
 
 import os
 import tempfile
@@ -19,3 +19,15 @@ def write_whole(path: Path, content: bytes | str, mode: int = 0o600) -> None:
     except BaseException:
         os.unlink(partial)
         raise
+
+
+FileStamp = tuple[int, int, int]
+
+
+def file_stamp(path: Path) -> FileStamp:
+    """Changes when the file does, also when another is renamed over it; zeros when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_ino, status.st_size)

@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from libs.config.files import file_stamp
 from libs.plans.file import PlansError, load
 from libs.plans.plans import Plans
 from libs.telemetry import logs, metrics
 
 LOOK_EVERY_S = 0.5
 """A change is in force after two looks: one sees it, the next that nobody writes any more."""
-
-Stamp = tuple[int, int, int]
 
 
 class PlansFile:
@@ -24,7 +23,7 @@ class PlansFile:
     def __init__(self, path: Path) -> None:
         """Raises PlansError: without good settings there is no start."""
         self.path = path
-        self._read = self._seen = _stamp(path)
+        self._read = self._seen = file_stamp(path)
         self.current: Plans = load(path)
         self.load_time_s = time.time()
         """Unix time since which they are in force."""
@@ -38,7 +37,7 @@ class PlansFile:
 
     async def look(self) -> None:
         """Reads the file again where it has changed and stands still since the last look."""
-        stamp = _stamp(self.path)
+        stamp = file_stamp(self.path)
         stands_still, self._seen = stamp == self._seen, stamp
         if stamp == self._read or not stands_still:
             return
@@ -47,7 +46,7 @@ class PlansFile:
             problems: tuple[str, ...] = ()
         except PlansError as error:
             plans, problems = self.current, tuple(error.problems)
-        if _stamp(self.path) != stamp:
+        if file_stamp(self.path) != stamp:
             return  # it was written while it was read: what was read may be neither the old nor the new
         self._read = stamp
         self._take(plans, problems)
@@ -89,12 +88,3 @@ async def _watch(file: PlansFile, every_s: float) -> None:
             await file.look()
         except Exception as error:
             logs.error("the settings file was not looked at", error)
-
-
-def _stamp(path: Path) -> Stamp:
-    """Changes when the file does, also when another is renamed over it; zeros when it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (status.st_mtime_ns, status.st_ino, status.st_size)

@@ -29,6 +29,12 @@ def test_batching_is_left_to_triton() -> None:
         assert batching == model_config_pb2.ModelDynamicBatching(), path
 
 
+def test_triton_keeps_no_answers() -> None:
+    """Its response cache knows no tenants: no configuration turns it on."""
+    for path in CONFIGURATIONS:
+        assert not read(path).response_cache.enable, path
+
+
 def test_the_window_of_the_language_model_is_said_once() -> None:
     """vLLM's `max_model_len` is what the configuration tells clients."""
     folder = MODELS / "gpu/generate"

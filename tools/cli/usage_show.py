@@ -9,18 +9,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 import weft.client
 from tools.cli.calling import run_call
 from tools.cli.gateway import Access
+from tools.cli.tables import show, shown
 from weft.gateway.v1 import usage_service_pb2 as pb
 
 NANOS = 9
 PAGE_SIZE = 1000
-MAX_WIDTH = 10_000
 NO_BUDGETS = "The plan has no budgets."
 
 _DIMENSIONS = {
@@ -109,7 +107,7 @@ def usage_table(
     )
     for names, row in rows:
         table.add_row(
-            *(_shown(name) for name in names),
+            *(shown(name) for name in names),
             f"{row.executions:,}",
             f"{row.input_tokens:,}",
             f"{row.output_tokens:,}",
@@ -134,7 +132,7 @@ def budget_table(told: pb.ListBudgetsResponse) -> Table:
         write = _money(amounts) if in_money else "{:,}".format
         reset = budget.reset_time.ToDatetime().strftime("%F %H:%M UTC")
         unit = told.currency_code if in_money else "tokens"
-        table.add_row(_shown(budget.name), *map(write, amounts), unit, reset)
+        table.add_row(shown(budget.name), *map(write, amounts), unit, reset)
     return table
 
 
@@ -179,18 +177,6 @@ def _table(names: Sequence[str], amounts: Sequence[str]) -> Table:
     for name in amounts:
         table.add_column(name, justify="right", no_wrap=True)
     return table
-
-
-def show(table: Table) -> None:
-    """Nothing is cut off, however narrow the terminal is."""
-    console = Console(soft_wrap=True)
-    console.width = max(console.width, console.measure(table, options=console.options.update(width=MAX_WIDTH)).maximum)
-    console.print(table)
-
-
-def _shown(text: str) -> Text:
-    """`text` as it is, but for what could steer a terminal."""
-    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
 
 
 def _print(told: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from typer.testing import CliRunner
 
 from tools.cli.__main__ import app
-from tools.cli.usage_show import budget_table, budgets_as_json, show, usage_as_json, usage_table
+from tools.cli.tables import show
+from tools.cli.usage_show import budget_table, budgets_as_json, usage_as_json, usage_table
 from weft.gateway.v1 import usage_service_pb2 as pb
 
 ASK = "/weft.rag.v1.AnswerService/StreamAnswer"
