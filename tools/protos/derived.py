@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tools.protos.generate import PROTO, ROOT, STUBS, differences, replace
+from tools.protos.mesh_timeouts import FILE, mesh_timeouts
 from tools.protos.reference import PAGE, reference
 from tools.protos.service_config import CONFIG, service_config
 
-TEXTS: Mapping[Path, Callable[[Path], str]] = {PAGE: reference, CONFIG: service_config}
+TEXTS: Mapping[Path, Callable[[Path], str]] = {PAGE: reference, CONFIG: service_config, FILE: mesh_timeouts}
 """What each derived file holds, made from the folder of contracts."""
 
 
