@@ -1,4 +1,4 @@
-"""How long the mesh lets a call take and how often it tries, written from the methods' policies as Istio VirtualServices."""
+"""How long the mesh lets calls take, and how often it tries, written from the methods' policies (VirtualServices)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ NOT_BEGUN = "connect-failure,refused-stream"
 NOT_BEGUN_RETRIES = 2
 
 _HEAD = """\
-# Written from the contracts in proto/ by `python -m tools.protos`; a test fails when it is stale. Where calls go is routing.yaml's.
+# Written from the contracts in proto/ by `python -m tools.protos`; a test fails when it is stale. Where calls go is
+# routing.yaml's.
 #
-# A timeout is the longest deadline of its methods and a second, so that it is the call's own deadline that ends it. Streams have
-# none. A call that no service has seen is tried again where its method is idempotent. One that a service has seen is tried again
-# where the contract has retries, and nothing that is charged: another try would be work that nothing was reserved for. (A
-# client's own retry is a new call, with a reservation of its own; so the edge leaves those to the client.)
+# A timeout is the longest deadline of its methods and a second, so that it is the call's own deadline that ends it.
+# Streams have none. A call that no service has seen is tried again where its method is idempotent. One that a service
+# has seen is tried again where the contract has retries, and nothing that is charged: another try would be work that
+# nothing was reserved for. (A client's own retry is a new call, with a reservation of its own; so the edge leaves those
+# to the client.)
 """
 
 
@@ -85,7 +87,7 @@ def _entry(terms: _Terms, paths: list[str], name: str) -> list[str]:
     lines += [f"        - uri: {{exact: {path}}}" for path in paths]
     if terms.timeout_s:
         lines.append(f"      timeout: {terms.timeout_s:g}s")
-    return lines + [f"      retries: {_retries(terms)}", f"      delegate: {{name: {name}-routing, namespace: weft}}"]
+    return [*lines, f"      retries: {_retries(terms)}", f"      delegate: {{name: {name}-routing, namespace: weft}}"]
 
 
 def _entry_name(terms: _Terms) -> str:
