@@ -70,7 +70,11 @@ class CallScope:
         self.stamps = Stamps()
         self._key = key
         self._made = 0
-        self._onward: tuple[tuple[str, str | bytes], ...] = ((headers.REQUEST_ID, context.request_id), *trace)
+        self._onward: tuple[tuple[str, str | bytes], ...] = (
+            (headers.REQUEST_ID, context.request_id),
+            (headers.CALL_PRIORITY, context.priority),
+            *trace,
+        )
         self._open: dict[int, Callable[[], object]] = {}
         self._lent: set[asyncio.Future[None]] = set()
         self._settling: set[asyncio.Task[None]] = set()

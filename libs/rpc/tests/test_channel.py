@@ -67,6 +67,19 @@ async def test_the_signed_context_goes_on() -> None:
     assert (seen[0].tenant, seen[0].priority, seen[0].request_id) == ("acme", "high", "r-1")
 
 
+async def test_the_priority_goes_on_for_those_who_cannot_read_the_context() -> None:
+    """An inner call has the call's own priority in a header, and not the one that the caller of the outer call sent."""
+    seen: list[Any] = []
+
+    async def look(body: bytes, context: Any) -> bytes:
+        seen.extend(value for name, value in context.invocation_metadata() if name == headers.CALL_PRIORITY)
+        return b""
+
+    claimed = ((headers.CALL_PRIORITY, "high"),)
+    await through(Component(passthrough={INNER: look}), forwarding, metadata=claimed, priority="low")
+    assert seen == ["low"]
+
+
 async def test_the_remaining_time_goes_on() -> None:
     """An inner call has no more time than the outer one has left, and less where it asks for less."""
     left: list[float] = []

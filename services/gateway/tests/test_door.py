@@ -82,6 +82,7 @@ async def test_what_a_caller_claims_of_itself_is_dropped(gateway: Gateway) -> No
         gateway,
         "a",
         (headers.CONTEXT, seal(forged, KEY)),
+        (headers.CALL_PRIORITY, "urgent"),
         ("weft-tenant", "victim"),
         ("x-custom", "1"),
         (headers.MAX_TOKENS, "7"),
@@ -92,6 +93,7 @@ async def test_what_a_caller_claims_of_itself_is_dropped(gateway: Gateway) -> No
     assert (context.tenant, context.principal, context.max_output_tokens) == ("acme", "kim", 7)
     sent = {name: value for name, value in metadata.items() if name not in (headers.CONTEXT, headers.REQUEST_ID)}
     del sent["user-agent"]  # the gateway's own
+    assert sent.pop(headers.CALL_PRIORITY) == context.priority
     assert sent == {headers.CACHE_CONTROL: "no-cache", headers.TRITON_GRPC_ERROR: "true"}
 
 
