@@ -13,8 +13,8 @@ PRIORITIES = ("low", "normal", "high")
 """Who waits for whom, least urgent first."""
 
 CALL_PRIORITY = "priority"
-"""On calls between services: the priority that the gateway gave the call, one of PRIORITIES. For those who pass calls on
-and cannot read the signed context: the mesh chooses replicas by it."""
+"""On calls between services: the priority that the gateway gave the call, one of PRIORITIES. For those who pass calls
+on and cannot read the signed context: the mesh chooses replicas by it."""
 
 MAX_TOKENS = "x-weft-max-tokens"
 """Most tokens that the call may write, 1 to MAX_TOKENS_LIMIT."""
