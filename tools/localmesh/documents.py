@@ -37,8 +37,8 @@ class Document:
 def read_documents(folder: Path) -> list[Document]:
     """All objects of the files that the folder's kustomization lists, in its order; folders among them likewise.
 
-    Raises MeshError with all problems that could be found: a file that is no YAML, an object without apiVersion, kind or
-    name, two of the same kind and name, or a kustomization that does more than to list resources in a namespace.
+    Raises MeshError with all problems that could be found: a file that is no YAML, an object without apiVersion, kind
+    or name, two of the same kind and name, or a kustomization that does more than to list resources in a namespace.
     """
     documents: list[Document] = []
     problems: list[Problem] = []

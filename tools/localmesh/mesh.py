@@ -34,7 +34,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Edge:
-    """Where the edge listens, host:port. With a certificate (PEM files) it is the Gateway's HTTPS server that is served
+    """Where the edge listens, host:port. With a certificate (PEM files) the HTTPS server of the Gateway is served
     there, and no other; without, its plain one."""
 
     listen: str
@@ -44,7 +44,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Folders:
-    """`xds`: the files that Envoy watches. `certificates`: a PEM file for each service account, `SA.pem` (chain and key),
+    """`xds`: the files that Envoy watches. `certificates`: `SA.pem` for each service account SA (chain and key),
     and `authorities.pem`."""
 
     xds: Path
@@ -55,7 +55,7 @@ class Folders:
 class Mesh:
     """The whole: workloads, replicas, rules, and what is set for this stack alone.
 
-    `ready`: names of the pods that may get calls. `drills`: faults put on all calls to a Service for a drill, by its host.
+    `ready`: names of the pods that may get calls. `drills`: faults put on all calls to a Service, by its host.
     """
 
     registry: Registry

@@ -14,6 +14,7 @@ from libs.parts.install import REPOSITORY_ROOT
 from tools.localmesh.problems import MeshError, Place, Problem
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s|us|ns))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s|us|ns)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -73,7 +74,7 @@ class Node:
             raise self.problem(f"must be a map, and is {self._kind}")
         found: dict[str, Node] = {}
         for key, value in self._node.value:
-            place = Place(self.place.file, key.start_mark.line + 1)
+            place = _place(key)
             if key.tag == _MERGE or not isinstance(key, yaml.ScalarNode):
                 raise MeshError([Problem(place, self.path, "merge keys and keys that are no texts are not supported")])
             name = str(key.value)
@@ -87,11 +88,7 @@ class Node:
         """The items of a list."""
         if not isinstance(self._node, yaml.SequenceNode):
             raise self.problem(f"must be a list, and is {self._kind}")
-        file = self.place.file
-        return [
-            Node(Place(file, item.start_mark.line + 1), f"{self.path}[{number}]", item)
-            for number, item in enumerate(self._node.value)
-        ]
+        return [Node(_place(item), f"{self.path}[{number}]", item) for number, item in enumerate(self._node.value)]
 
     def text(self, *, empty: bool = False) -> str:
         """A text, not empty unless `empty`."""
@@ -129,8 +126,8 @@ class Node:
 
     def number(self, least: float, most: float) -> float:
         """A number within bounds."""
-        if self._node.tag not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
-            raise self.problem(f"must be a number, and is {self._kind}")
+        if self.is_text or not _NUMBER.fullmatch(self._scalar()):
+            raise self.problem(f"must be a decimal number, and is {self._kind}")
         value = float(self._scalar())
         if not least <= value <= most:
             raise self.problem(f"{value:g} is not within {least:g} to {most:g}")
@@ -151,6 +148,23 @@ class Node:
         if seconds < least_s:
             raise self.problem(f"{value} is less than {least_s:g}s, the least that is allowed")
         return seconds
+
+    def block(self) -> tuple[str, Place]:
+        """A text written as a literal block ("|-"), and where it begins."""
+        if not isinstance(self._node, yaml.ScalarNode) or self._node.style != "|":
+            raise self.problem('must be a literal block, begun with "|-"')
+        return self._scalar(), Place(self.place.file, self._node.start_mark.line + 2)
+
+    def add(self, name: str, value: Node) -> None:
+        """Adds a field to this map, or an item to this list (`name` is "-"), for all who read the document after."""
+        if isinstance(self._node, yaml.MappingNode):
+            mark = value._node.start_mark
+            self._node.value = [pair for pair in self._node.value if pair[0].value != name]
+            self._node.value.append((yaml.ScalarNode(_TEXT, name, mark, mark), value._node))
+        elif isinstance(self._node, yaml.SequenceNode) and name == "-":
+            self._node.value.append(value._node)
+        else:
+            raise self.problem(f"nothing called {name!r} can be added to {self._kind}")
 
     def plain(self) -> Any:
         """The whole value as JSON has it, for what is passed on as it is written."""
@@ -187,12 +201,25 @@ def read_nodes(file: Path) -> Iterator[Node]:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise MeshError([Problem(place, "", f"cannot be read: {why}")]) from None
+    yield from nodes_of(text, place)
+
+
+def nodes_of(text: str, begin: Place) -> Iterator[Node]:
+    """The documents of a text that begins at a place; empty ones are left out. Raises MeshError where it is no YAML."""
+    # As many lines before it as there are, so that marks tell the file's own lines.
     try:
-        for node in yaml.compose_all(text, yaml.SafeLoader):
+        loader = yaml.SafeLoader("\n" * (begin.line - 1) + text)
+        loader.name = str(begin.file)
+        while loader.check_node():
+            node = loader.get_node()
             if node is not None and node.tag != "tag:yaml.org,2002:null":
-                yield Node(Place(place.file, node.start_mark.line + 1), "", node)
+                yield Node(_place(node), "", node)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise MeshError([Problem(Place(place.file, line), "", f"is not YAML: {error.problem}")]) from None
+        line = error.problem_mark.line + 1 if error.problem_mark else begin.line
+        raise MeshError([Problem(Place(begin.file, line), "", f"is not YAML: {error.problem}")]) from None
     except yaml.YAMLError as error:
-        raise MeshError([Problem(place, "", f"is not YAML: {error}")]) from None
+        raise MeshError([Problem(begin, "", f"is not YAML: {error}")]) from None
+
+
+def _place(node: yaml.Node) -> Place:
+    return Place(Path(node.start_mark.name), node.start_mark.line + 1)

@@ -20,7 +20,7 @@ class Place:
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One mistake. `field` is its way in the document ("spec.http[0].timeout"), `text` says what is wrong and what to do."""
+    """One mistake: `field` is its way in the document ("spec.http[0].timeout"), `text` what is wrong and what to do."""
 
     place: Place
     field: str
