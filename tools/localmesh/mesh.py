@@ -11,9 +11,10 @@ from tools.localmesh.pods import Pod
 from tools.localmesh.rules.authorization import AuthorizationPolicy
 from tools.localmesh.rules.destination_rules import DestinationRule
 from tools.localmesh.rules.envoy_filters import EnvoyFilter
+from tools.localmesh.rules.faults import Fault
 from tools.localmesh.rules.gateways import Gateway
 from tools.localmesh.rules.peer_authentication import PeerAuthentication
-from tools.localmesh.rules.virtual_services import Fault, VirtualService
+from tools.localmesh.rules.virtual_services import VirtualService
 from tools.localmesh.workloads import Registry, Service, ServicePort
 
 Json = dict[str, Any]
