@@ -16,6 +16,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from weft.policy.v1 import method_policy_pb2 as pb
 
 CONTRACT_MODULES = (
+    "weft.gateway.v1.description_service_pb2",
     "weft.gateway.v1.identity_service_pb2",
     "weft.gateway.v1.key_service_pb2",
     "weft.gateway.v1.settings_service_pb2",

@@ -17,6 +17,7 @@ from libs.auth.key_sources import FileKeys, KeySource
 from libs.auth.verifier import Issuer, TokenVerifier
 from libs.config.settings import SettingsError
 from libs.contracts.open_inference import open_inference_pb2
+from libs.contracts.openapi import openapi_json
 from libs.contracts.policies import Method, methods
 from libs.ledger.sweeper import LedgerSweeper
 from libs.plans.watch import PlansFile, watched
@@ -40,6 +41,7 @@ from services.gateway.app.ledger import Ledger
 from services.gateway.app.terms import TermsInForce
 from services.gateway.app.usage_budgets import ListBudgets
 from services.gateway.ports import KeyRecords, UsageLedger
+from services.gateway.rpc.description import DescriptionServicer
 from services.gateway.rpc.forward import Forwarding
 from services.gateway.rpc.guard import AdmissionGuard
 from services.gateway.rpc.identity import IdentityServicer
@@ -48,6 +50,7 @@ from services.gateway.rpc.settings import SettingsServicer
 from services.gateway.rpc.usage import UsageServicer
 from services.gateway.settings import PREFIX, GatewaySettings, IssuerSettings
 from weft.gateway.v1 import (
+    description_service_pb2_grpc,
     identity_service_pb2_grpc,
     key_service_pb2_grpc,
     settings_service_pb2_grpc,
@@ -103,6 +106,10 @@ def _servicers(
     """The gateway's own services."""
     create = CreateKey(keys, plans, context_key, lambda: secrets.token_bytes(16))
     return [
+        (
+            description_service_pb2_grpc.add_DescriptionServiceServicer_to_server,
+            DescriptionServicer(openapi_json()),
+        ),
         (identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityServicer(plans)),
         (key_service_pb2_grpc.add_KeyServiceServicer_to_server, KeyServicer(create, keys)),
         (settings_service_pb2_grpc.add_SettingsServiceServicer_to_server, SettingsServicer(plans)),

@@ -7,10 +7,20 @@ from pathlib import Path
 
 from tools.protos.generate import PROTO, ROOT, STUBS, differences, replace
 from tools.protos.mesh_timeouts import FILE, mesh_timeouts
+from tools.protos.openapi import FILE as DESCRIPTION
+from tools.protos.openapi import openapi
 from tools.protos.reference import PAGE, reference
 from tools.protos.service_config import CONFIG, service_config
+from tools.protos.transcoding import FILE as TRANSCODING
+from tools.protos.transcoding import transcoding
 
-TEXTS: Mapping[Path, Callable[[Path], str]] = {PAGE: reference, CONFIG: service_config, FILE: mesh_timeouts}
+TEXTS: Mapping[Path, Callable[[Path], str]] = {
+    PAGE: reference,
+    CONFIG: service_config,
+    FILE: mesh_timeouts,
+    DESCRIPTION: openapi,
+    TRANSCODING: transcoding,
+}
 """What each derived file holds, made from the folder of contracts."""
 
 

@@ -26,8 +26,12 @@ run()
 
 
 def generate(proto: Path, out: Path) -> None:
-    """Writes the stubs of every .proto file under `proto` to `out`. Raises RuntimeError when protoc refuses one."""
+    """Writes the stubs of every .proto file under `proto` to `out`. Raises RuntimeError when protoc refuses one.
+
+    Those under google/ have none: their modules are those of googleapis-common-protos.
+    """
     sources = sorted(str(path.relative_to(proto)) for path in proto.rglob("*.proto"))
+    sources = [source for source in sources if not source.startswith("google/")]
     well_known = resources.files("grpc_tools") / "_proto"
     with tempfile.TemporaryDirectory() as folder:
         plugins = []

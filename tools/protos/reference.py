@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from grpc_tools import protoc
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from libs.contracts.policies import Method, methods
+from tools.protos.comments import described
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference.md"
 
@@ -44,25 +42,12 @@ Every failed call carries one `google.rpc.ErrorInfo` with domain `weft` and one 
 
 def reference(proto: Path) -> str:
     """The page, as Markdown, of the contracts under `proto`."""
-    files = _described(proto)
+    files = described(proto)
     own = [_service(file, index) for file in files for index in range(len(file.service))]
     names = {f"{file.package}.{service.name}" for file in files for service in file.service}
     foreign = [method for method in methods().values() if method.service not in names]
     reasons = next(_reasons(file) for file in files if file.name == "weft/common/v1/error.proto")
     return "\n".join([_HEAD, *own, _FOREIGN_HEAD + "".join(map(_row, foreign)), _REASONS_HEAD + reasons])
-
-
-def _described(proto: Path) -> list[FileDescriptorProto]:
-    """Weft's contracts with their comments, ordered by name."""
-    sources = sorted(str(path.relative_to(proto)) for path in proto.rglob("*.proto"))
-    well_known = resources.files("grpc_tools") / "_proto"
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "descriptors")
-        options = [f"--descriptor_set_out={out}", "--include_source_info"]
-        if protoc.main(["protoc", f"--proto_path={proto}", f"--proto_path={well_known}", *options, *sources]) != 0:
-            raise RuntimeError(f"protoc refused a file under {proto}; its message is above")
-        files = FileDescriptorSet.FromString(out.read_bytes()).file
-    return sorted((file for file in files if file.package.startswith("weft.")), key=lambda file: file.name)
 
 
 def _service(file: FileDescriptorProto, index: int) -> str:

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from weft.common.v1 import usage_pb2 as weft_dot_common_dot_v1_dot_usage__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)weft/embedding/v1/embedding_service.proto\x12\x11weft.embedding.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\"\x80\x01\n\x0c\x45mbedRequest\x12(\n\x05texts\x18\x01 \x03(\tB\x19\xbaH\x16\x92\x01\x13\x08\x01\x10\x80\x04\"\x0cr\n\x10\x01\x18\x80\x80\x02\x32\x02\\S\x12\x46\n\x05model\x18\x02 \x01(\tB7\xbaH4r/\x18\x64\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\xd8\x01\x01\"\x8d\x01\n\rEmbedResponse\x12\x30\n\nembeddings\x18\x01 \x03(\x0b\x32\x1c.weft.embedding.v1.Embedding\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12$\n\x05usage\x18\x04 \x01(\x0b\x32\x15.weft.common.v1.Usage\"C\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x32\xb9\x01\n\x10\x45mbeddingService\x12\x93\x01\n\x05\x45mbed\x12\x1f.weft.embedding.v1.EmbedRequest\x1a .weft.embedding.v1.EmbedResponse\"G\x90\x02\x01\xaa\xbb\x18@\n\x0f\x65mbedding.embed\x1a\x02\x08\x1e\"\x03\x08\xac\x02*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x05\x65mbedJ\x02\x08\x01P\x01\x1a\x0f\xaa\xbb\x18\x0b\n\tembeddingb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)weft/embedding/v1/embedding_service.proto\x12\x11weft.embedding.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\"\x80\x01\n\x0c\x45mbedRequest\x12(\n\x05texts\x18\x01 \x03(\tB\x19\xbaH\x16\x92\x01\x13\x08\x01\x10\x80\x04\"\x0cr\n\x10\x01\x18\x80\x80\x02\x32\x02\\S\x12\x46\n\x05model\x18\x02 \x01(\tB7\xbaH4r/\x18\x64\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\xd8\x01\x01\"\x8d\x01\n\rEmbedResponse\x12\x30\n\nembeddings\x18\x01 \x03(\x0b\x32\x1c.weft.embedding.v1.Embedding\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12$\n\x05usage\x18\x04 \x01(\x0b\x32\x15.weft.common.v1.Usage\"C\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x32\xcd\x01\n\x10\x45mbeddingService\x12\xa7\x01\n\x05\x45mbed\x12\x1f.weft.embedding.v1.EmbedRequest\x1a .weft.embedding.v1.EmbedResponse\"[\x90\x02\x01\xaa\xbb\x18@\n\x0f\x65mbedding.embed\x1a\x02\x08\x1e\"\x03\x08\xac\x02*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x05\x65mbedJ\x02\x08\x01P\x01\x82\xd3\xe4\x93\x02\x0e\"\t/v1:embed:\x01*\x1a\x0f\xaa\xbb\x18\x0b\n\tembeddingb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,13 +42,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDDINGSERVICE']._loaded_options = None
   _globals['_EMBEDDINGSERVICE']._serialized_options = b'\252\273\030\013\n\tembedding'
   _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._loaded_options = None
-  _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._serialized_options = b'\220\002\001\252\273\030@\n\017embedding.embed\032\002\010\036\"\003\010\254\002*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\005embedJ\002\010\001P\001'
-  _globals['_EMBEDREQUEST']._serialized_start=158
-  _globals['_EMBEDREQUEST']._serialized_end=286
-  _globals['_EMBEDRESPONSE']._serialized_start=289
-  _globals['_EMBEDRESPONSE']._serialized_end=430
-  _globals['_EMBEDDING']._serialized_start=432
-  _globals['_EMBEDDING']._serialized_end=499
-  _globals['_EMBEDDINGSERVICE']._serialized_start=502
-  _globals['_EMBEDDINGSERVICE']._serialized_end=687
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._serialized_options = b'\220\002\001\252\273\030@\n\017embedding.embed\032\002\010\036\"\003\010\254\002*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\005embedJ\002\010\001P\001\202\323\344\223\002\016\"\t/v1:embed:\001*'
+  _globals['_EMBEDREQUEST']._serialized_start=188
+  _globals['_EMBEDREQUEST']._serialized_end=316
+  _globals['_EMBEDRESPONSE']._serialized_start=319
+  _globals['_EMBEDRESPONSE']._serialized_end=460
+  _globals['_EMBEDDING']._serialized_start=462
+  _globals['_EMBEDDING']._serialized_end=529
+  _globals['_EMBEDDINGSERVICE']._serialized_start=532
+  _globals['_EMBEDDINGSERVICE']._serialized_end=737
 # @@protoc_insertion_point(module_scope)

@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&weft/gateway/v1/identity_service.proto\x12\x0fweft.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"weft/policy/v1/method_policy.proto\"\x0f\n\rWhoAmIRequest\"\xe7\x01\n\x0eWhoAmIResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04plan\x18\x05 \x01(\t\x12\x32\n\x10highest_priority\x18\x06 \x01(\x0e\x32\x18.weft.policy.v1.Priority\x12/\n\x0brate_limits\x18\x07 \x03(\x0b\x32\x1a.weft.gateway.v1.RateLimit\"(\n\tRateLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x03\x32\x9b\x01\n\x0fIdentityService\x12y\n\x06WhoAmI\x12\x1e.weft.gateway.v1.WhoAmIRequest\x1a\x1f.weft.gateway.v1.WhoAmIResponse\".\x90\x02\x01\xaa\xbb\x18\'\x1a\x02\x08\x05\"\x02\x08\x1e*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x03\x42\x04read\x1a\r\xaa\xbb\x18\t\n\x07gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&weft/gateway/v1/identity_service.proto\x12\x0fweft.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"weft/policy/v1/method_policy.proto\"\x0f\n\rWhoAmIRequest\"\xe7\x01\n\x0eWhoAmIResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04plan\x18\x05 \x01(\t\x12\x32\n\x10highest_priority\x18\x06 \x01(\x0e\x32\x18.weft.policy.v1.Priority\x12/\n\x0brate_limits\x18\x07 \x03(\x0b\x32\x1a.weft.gateway.v1.RateLimit\"(\n\tRateLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x03\x32\xae\x01\n\x0fIdentityService\x12\x8b\x01\n\x06WhoAmI\x12\x1e.weft.gateway.v1.WhoAmIRequest\x1a\x1f.weft.gateway.v1.WhoAmIResponse\"@\x90\x02\x01\xaa\xbb\x18\'\x1a\x02\x08\x05\"\x02\x08\x1e*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x03\x42\x04read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/whoami\x1a\r\xaa\xbb\x18\t\n\x07gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,13 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITYSERVICE']._loaded_options = None
   _globals['_IDENTITYSERVICE']._serialized_options = b'\252\273\030\t\n\007gateway'
   _globals['_IDENTITYSERVICE'].methods_by_name['WhoAmI']._loaded_options = None
-  _globals['_IDENTITYSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\220\002\001\252\273\030\'\032\002\010\005\"\002\010\036*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\003B\004read'
-  _globals['_WHOAMIREQUEST']._serialized_start=128
-  _globals['_WHOAMIREQUEST']._serialized_end=143
-  _globals['_WHOAMIRESPONSE']._serialized_start=146
-  _globals['_WHOAMIRESPONSE']._serialized_end=377
-  _globals['_RATELIMIT']._serialized_start=379
-  _globals['_RATELIMIT']._serialized_end=419
-  _globals['_IDENTITYSERVICE']._serialized_start=422
-  _globals['_IDENTITYSERVICE']._serialized_end=577
+  _globals['_IDENTITYSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\220\002\001\252\273\030\'\032\002\010\005\"\002\010\036*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\003B\004read\202\323\344\223\002\014\022\n/v1/whoami'
+  _globals['_WHOAMIREQUEST']._serialized_start=158
+  _globals['_WHOAMIREQUEST']._serialized_end=173
+  _globals['_WHOAMIRESPONSE']._serialized_start=176
+  _globals['_WHOAMIRESPONSE']._serialized_end=407
+  _globals['_RATELIMIT']._serialized_start=409
+  _globals['_RATELIMIT']._serialized_end=449
+  _globals['_IDENTITYSERVICE']._serialized_start=452
+  _globals['_IDENTITYSERVICE']._serialized_end=626
 # @@protoc_insertion_point(module_scope)

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!weft/gateway/v1/key_service.proto\x12\x0fweft.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"weft/policy/v1/method_policy.proto\"\x8e\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12\x0c\n\x04plan\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdb\x01\n\x10\x43reateKeyRequest\x12\x1d\n\x0b\x64\x65scription\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x34\n\x06scopes\x18\x02 \x03(\tB$\xbaH!\x92\x01\x1e\x08\x01\x10\x64\x18\x01\"\x16r\x14\x10\x01\x18\x64\x32\x0e^[!#-\\[\\]-~]+$\x12\x15\n\x04plan\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12:\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08\x01\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"J\n\x11\x43reateKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.weft.gateway.v1.Key\x12\x12\n\nsecret_key\x18\x02 \x01(\t\"K\n\x0fListKeysRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"O\n\x10ListKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.weft.gateway.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x10RevokeKeyRequest\x12\'\n\x06key_id\x18\x01 \x01(\tB\x17\xbaH\x14r\x12\x18?2\x0e^[A-Za-z0-9]+$\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"6\n\x11RevokeKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.weft.gateway.v1.Key2\xcc\x03\n\nKeyService\x12\x8f\x01\n\tCreateKey\x12!.weft.gateway.v1.CreateKeyRequest\x1a\".weft.gateway.v1.CreateKeyResponse\";\x90\x02\x02\xaa\xbb\x18\x34\n\nkeys.write\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x05write\x12\x8a\x01\n\x08ListKeys\x12 .weft.gateway.v1.ListKeysRequest\x1a!.weft.gateway.v1.ListKeysResponse\"9\x90\x02\x01\xaa\xbb\x18\x32\n\tkeys.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x12\x8f\x01\n\tRevokeKey\x12!.weft.gateway.v1.RevokeKeyRequest\x1a\".weft.gateway.v1.RevokeKeyResponse\";\x90\x02\x02\xaa\xbb\x18\x34\n\nkeys.write\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x03\x42\x05write\x1a\r\xaa\xbb\x18\t\n\x07gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!weft/gateway/v1/key_service.proto\x12\x0fweft.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"weft/policy/v1/method_policy.proto\"\x8e\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12\x0c\n\x04plan\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdb\x01\n\x10\x43reateKeyRequest\x12\x1d\n\x0b\x64\x65scription\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x34\n\x06scopes\x18\x02 \x03(\tB$\xbaH!\x92\x01\x1e\x08\x01\x10\x64\x18\x01\"\x16r\x14\x10\x01\x18\x64\x32\x0e^[!#-\\[\\]-~]+$\x12\x15\n\x04plan\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12:\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08\x01\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"J\n\x11\x43reateKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.weft.gateway.v1.Key\x12\x12\n\nsecret_key\x18\x02 \x01(\t\"K\n\x0fListKeysRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"O\n\x10ListKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.weft.gateway.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x10RevokeKeyRequest\x12\'\n\x06key_id\x18\x01 \x01(\tB\x17\xbaH\x14r\x12\x18?2\x0e^[A-Za-z0-9]+$\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"6\n\x11RevokeKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.weft.gateway.v1.Key2\x92\x04\n\nKeyService\x12\xa2\x01\n\tCreateKey\x12!.weft.gateway.v1.CreateKeyRequest\x1a\".weft.gateway.v1.CreateKeyResponse\"N\x90\x02\x02\xaa\xbb\x18\x34\n\nkeys.write\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x05write\x82\xd3\xe4\x93\x02\r\"\x08/v1/keys:\x01*\x12\x9a\x01\n\x08ListKeys\x12 .weft.gateway.v1.ListKeysRequest\x1a!.weft.gateway.v1.ListKeysResponse\"I\x90\x02\x01\xaa\xbb\x18\x32\n\tkeys.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x82\xd3\xe4\x93\x02\n\x12\x08/v1/keys\x12\xb2\x01\n\tRevokeKey\x12!.weft.gateway.v1.RevokeKeyRequest\x1a\".weft.gateway.v1.RevokeKeyResponse\"^\x90\x02\x02\xaa\xbb\x18\x34\n\nkeys.write\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x03\x42\x05write\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/keys/{key_id}:revoke:\x01*\x1a\r\xaa\xbb\x18\t\n\x07gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,25 +57,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYSERVICE']._loaded_options = None
   _globals['_KEYSERVICE']._serialized_options = b'\252\273\030\t\n\007gateway'
   _globals['_KEYSERVICE'].methods_by_name['CreateKey']._loaded_options = None
-  _globals['_KEYSERVICE'].methods_by_name['CreateKey']._serialized_options = b'\220\002\002\252\273\0304\n\nkeys.write\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\002B\005write'
+  _globals['_KEYSERVICE'].methods_by_name['CreateKey']._serialized_options = b'\220\002\002\252\273\0304\n\nkeys.write\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\002B\005write\202\323\344\223\002\r\"\010/v1/keys:\001*'
   _globals['_KEYSERVICE'].methods_by_name['ListKeys']._loaded_options = None
-  _globals['_KEYSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\220\002\001\252\273\0302\n\tkeys.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\002B\004read'
+  _globals['_KEYSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\220\002\001\252\273\0302\n\tkeys.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\002B\004read\202\323\344\223\002\n\022\010/v1/keys'
   _globals['_KEYSERVICE'].methods_by_name['RevokeKey']._loaded_options = None
-  _globals['_KEYSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\220\002\002\252\273\0304\n\nkeys.write\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\003B\005write'
-  _globals['_KEY']._serialized_start=185
-  _globals['_KEY']._serialized_end=455
-  _globals['_CREATEKEYREQUEST']._serialized_start=458
-  _globals['_CREATEKEYREQUEST']._serialized_end=677
-  _globals['_CREATEKEYRESPONSE']._serialized_start=679
-  _globals['_CREATEKEYRESPONSE']._serialized_end=753
-  _globals['_LISTKEYSREQUEST']._serialized_start=755
-  _globals['_LISTKEYSREQUEST']._serialized_end=830
-  _globals['_LISTKEYSRESPONSE']._serialized_start=832
-  _globals['_LISTKEYSRESPONSE']._serialized_end=911
-  _globals['_REVOKEKEYREQUEST']._serialized_start=913
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1005
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=1007
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1061
-  _globals['_KEYSERVICE']._serialized_start=1064
-  _globals['_KEYSERVICE']._serialized_end=1524
+  _globals['_KEYSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\220\002\002\252\273\0304\n\nkeys.write\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\003B\005write\202\323\344\223\002\035\"\030/v1/keys/{key_id}:revoke:\001*'
+  _globals['_KEY']._serialized_start=215
+  _globals['_KEY']._serialized_end=485
+  _globals['_CREATEKEYREQUEST']._serialized_start=488
+  _globals['_CREATEKEYREQUEST']._serialized_end=707
+  _globals['_CREATEKEYRESPONSE']._serialized_start=709
+  _globals['_CREATEKEYRESPONSE']._serialized_end=783
+  _globals['_LISTKEYSREQUEST']._serialized_start=785
+  _globals['_LISTKEYSREQUEST']._serialized_end=860
+  _globals['_LISTKEYSRESPONSE']._serialized_start=862
+  _globals['_LISTKEYSRESPONSE']._serialized_end=941
+  _globals['_REVOKEKEYREQUEST']._serialized_start=943
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1035
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1037
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=1091
+  _globals['_KEYSERVICE']._serialized_start=1094
+  _globals['_KEYSERVICE']._serialized_end=1624
 # @@protoc_insertion_point(module_scope)

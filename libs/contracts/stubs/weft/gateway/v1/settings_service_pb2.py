@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&weft/gateway/v1/settings_service.proto\x12\x0fweft.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"weft/policy/v1/method_policy.proto\"\x14\n\x12GetSettingsRequest\"u\n\x13GetSettingsResponse\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12-\n\tload_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x04 \x03(\t2\xbe\x01\n\x0fSettingsService\x12\x9b\x01\n\x0bGetSettings\x12#.weft.gateway.v1.GetSettingsRequest\x1a$.weft.gateway.v1.GetSettingsResponse\"A\x90\x02\x01\xaa\xbb\x18:\n\x11operator.settings\x1a\x02\x08\x05\"\x02\x08\x1e*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x03\x42\x04read\x1a\r\xaa\xbb\x18\t\n\x07gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&weft/gateway/v1/settings_service.proto\x12\x0fweft.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"weft/policy/v1/method_policy.proto\"\x14\n\x12GetSettingsRequest\"u\n\x13GetSettingsResponse\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12-\n\tload_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x04 \x03(\t2\xd2\x01\n\x0fSettingsService\x12\xaf\x01\n\x0bGetSettings\x12#.weft.gateway.v1.GetSettingsRequest\x1a$.weft.gateway.v1.GetSettingsResponse\"U\x90\x02\x01\xaa\xbb\x18:\n\x11operator.settings\x1a\x02\x08\x05\"\x02\x08\x1e*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x03\x42\x04read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/settings\x1a\r\xaa\xbb\x18\t\n\x07gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +37,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETTINGSSERVICE']._loaded_options = None
   _globals['_SETTINGSSERVICE']._serialized_options = b'\252\273\030\t\n\007gateway'
   _globals['_SETTINGSSERVICE'].methods_by_name['GetSettings']._loaded_options = None
-  _globals['_SETTINGSSERVICE'].methods_by_name['GetSettings']._serialized_options = b'\220\002\001\252\273\030:\n\021operator.settings\032\002\010\005\"\002\010\036*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\003B\004read'
-  _globals['_GETSETTINGSREQUEST']._serialized_start=128
-  _globals['_GETSETTINGSREQUEST']._serialized_end=148
-  _globals['_GETSETTINGSRESPONSE']._serialized_start=150
-  _globals['_GETSETTINGSRESPONSE']._serialized_end=267
-  _globals['_SETTINGSSERVICE']._serialized_start=270
-  _globals['_SETTINGSSERVICE']._serialized_end=460
+  _globals['_SETTINGSSERVICE'].methods_by_name['GetSettings']._serialized_options = b'\220\002\001\252\273\030:\n\021operator.settings\032\002\010\005\"\002\010\036*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\003B\004read\202\323\344\223\002\016\022\014/v1/settings'
+  _globals['_GETSETTINGSREQUEST']._serialized_start=158
+  _globals['_GETSETTINGSREQUEST']._serialized_end=178
+  _globals['_GETSETTINGSRESPONSE']._serialized_start=180
+  _globals['_GETSETTINGSRESPONSE']._serialized_end=297
+  _globals['_SETTINGSSERVICE']._serialized_start=300
+  _globals['_SETTINGSSERVICE']._serialized_end=510
 # @@protoc_insertion_point(module_scope)

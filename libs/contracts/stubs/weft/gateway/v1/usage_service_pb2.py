@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#weft/gateway/v1/usage_service.proto\x12\x0fweft.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"weft/policy/v1/method_policy.proto\"\x98\x01\n\x08UsageRow\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x12\n\nexecutions\x18\x05 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x03\x12\x15\n\routput_tokens\x18\x07 \x01(\x03\x12\x12\n\ncost_nanos\x18\x08 \x01(\x03\"\xd4\x01\n\x11QueryUsageRequest\x12;\n\tfirst_day\x18\x01 \x01(\tB(\xbaH%r \x18\n2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12:\n\x08last_day\x18\x02 \x01(\tB(\xbaH%r \x18\n2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12\x46\n\x08group_by\x18\x03 \x03(\x0e\x32\x1f.weft.gateway.v1.UsageDimensionB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"g\n\x12QueryUsageResponse\x12\'\n\x04rows\x18\x01 \x03(\x0b\x32\x19.weft.gateway.v1.UsageRow\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\xcc\x01\n\x17QueryTenantUsageRequest\x12;\n\tfirst_day\x18\x01 \x01(\tB(\xbaH%r \x18\n2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12:\n\x08last_day\x18\x02 \x01(\tB(\xbaH%r \x18\n2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"y\n\x18QueryTenantUsageResponse\x12-\n\x07tenants\x18\x01 \x03(\x0b\x32\x1c.weft.gateway.v1.TenantUsage\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"G\n\x0bTenantUsage\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12(\n\x05usage\x18\x02 \x01(\x0b\x32\x19.weft.gateway.v1.UsageRow\"\x14\n\x12ListBudgetsRequest\"V\n\x13ListBudgetsResponse\x12(\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x17.weft.gateway.v1.Budget\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\"\x83\x01\n\x06\x42udget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x03\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\x0c\n\x04left\x18\x05 \x01(\x03\x12.\n\nreset_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n\x13RebuildUsageRequest\x12\x44\n\x06tenant\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\":\n\x14RebuildUsageResponse\x12\x0f\n\x07records\x18\x01 \x01(\x03\x12\x11\n\tfirst_day\x18\x02 \x01(\t*\x9a\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_DIMENSION_DAY\x10\x01\x12\x17\n\x13USAGE_DIMENSION_KEY\x10\x02\x12\x19\n\x15USAGE_DIMENSION_MODEL\x10\x03\x12\x1a\n\x16USAGE_DIMENSION_METHOD\x10\x04\x32\xb4\x04\n\x0cUsageService\x12z\n\nQueryUsage\x12\".weft.gateway.v1.QueryUsageRequest\x1a#.weft.gateway.v1.QueryUsageResponse\"#\x90\x02\x01\xaa\xbb\x18\x1c\n\nusage.read\x1a\x02\x08\x1e\"\x02\x08x0\x02\x42\x04read\x12\x90\x01\n\x10QueryTenantUsage\x12(.weft.gateway.v1.QueryTenantUsageRequest\x1a).weft.gateway.v1.QueryTenantUsageResponse\"\'\x90\x02\x01\xaa\xbb\x18 \n\x0eoperator.usage\x1a\x02\x08\x1e\"\x02\x08x0\x02\x42\x04read\x12}\n\x0bListBudgets\x12#.weft.gateway.v1.ListBudgetsRequest\x1a$.weft.gateway.v1.ListBudgetsResponse\"#\x90\x02\x01\xaa\xbb\x18\x1c\n\nusage.read\x1a\x02\x08\n\"\x02\x08<0\x02\x42\x04read\x12\x86\x01\n\x0cRebuildUsage\x12$.weft.gateway.v1.RebuildUsageRequest\x1a%.weft.gateway.v1.RebuildUsageResponse\")\x90\x02\x02\xaa\xbb\x18\"\n\x0eoperator.usage\x1a\x02\x08x\"\x03\x08\xd8\x04\x30\x01\x42\x05\x61\x64min\x1a\r\xaa\xbb\x18\t\n\x07gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#weft/gateway/v1/usage_service.proto\x12\x0fweft.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"weft/policy/v1/method_policy.proto\"\x98\x01\n\x08UsageRow\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x12\n\nexecutions\x18\x05 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x03\x12\x15\n\routput_tokens\x18\x07 \x01(\x03\x12\x12\n\ncost_nanos\x18\x08 \x01(\x03\"\xd4\x01\n\x11QueryUsageRequest\x12;\n\tfirst_day\x18\x01 \x01(\tB(\xbaH%r \x18\n2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12:\n\x08last_day\x18\x02 \x01(\tB(\xbaH%r \x18\n2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12\x46\n\x08group_by\x18\x03 \x03(\x0e\x32\x1f.weft.gateway.v1.UsageDimensionB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"g\n\x12QueryUsageResponse\x12\'\n\x04rows\x18\x01 \x03(\x0b\x32\x19.weft.gateway.v1.UsageRow\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\xcc\x01\n\x17QueryTenantUsageRequest\x12;\n\tfirst_day\x18\x01 \x01(\tB(\xbaH%r \x18\n2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12:\n\x08last_day\x18\x02 \x01(\tB(\xbaH%r \x18\n2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"y\n\x18QueryTenantUsageResponse\x12-\n\x07tenants\x18\x01 \x03(\x0b\x32\x1c.weft.gateway.v1.TenantUsage\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"G\n\x0bTenantUsage\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12(\n\x05usage\x18\x02 \x01(\x0b\x32\x19.weft.gateway.v1.UsageRow\"\x14\n\x12ListBudgetsRequest\"V\n\x13ListBudgetsResponse\x12(\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x17.weft.gateway.v1.Budget\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\"\x83\x01\n\x06\x42udget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x03\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\x0c\n\x04left\x18\x05 \x01(\x03\x12.\n\nreset_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n\x13RebuildUsageRequest\x12\x44\n\x06tenant\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\":\n\x14RebuildUsageResponse\x12\x0f\n\x07records\x18\x01 \x01(\x03\x12\x11\n\tfirst_day\x18\x02 \x01(\t*\x9a\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_DIMENSION_DAY\x10\x01\x12\x17\n\x13USAGE_DIMENSION_KEY\x10\x02\x12\x19\n\x15USAGE_DIMENSION_MODEL\x10\x03\x12\x1a\n\x16USAGE_DIMENSION_METHOD\x10\x04\x32\x9a\x05\n\x0cUsageService\x12\x91\x01\n\nQueryUsage\x12\".weft.gateway.v1.QueryUsageRequest\x1a#.weft.gateway.v1.QueryUsageResponse\":\x90\x02\x01\xaa\xbb\x18\x1c\n\nusage.read\x1a\x02\x08\x1e\"\x02\x08x0\x02\x42\x04read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/usage:query\x12\xae\x01\n\x10QueryTenantUsage\x12(.weft.gateway.v1.QueryTenantUsageRequest\x1a).weft.gateway.v1.QueryTenantUsageResponse\"E\x90\x02\x01\xaa\xbb\x18 \n\x0eoperator.usage\x1a\x02\x08\x1e\"\x02\x08x0\x02\x42\x04read\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/usage:queryTenants\x12\x90\x01\n\x0bListBudgets\x12#.weft.gateway.v1.ListBudgetsRequest\x1a$.weft.gateway.v1.ListBudgetsResponse\"6\x90\x02\x01\xaa\xbb\x18\x1c\n\nusage.read\x1a\x02\x08\n\"\x02\x08<0\x02\x42\x04read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/budgets\x12\xa2\x01\n\x0cRebuildUsage\x12$.weft.gateway.v1.RebuildUsageRequest\x1a%.weft.gateway.v1.RebuildUsageResponse\"E\x90\x02\x02\xaa\xbb\x18\"\n\x0eoperator.usage\x1a\x02\x08x\"\x03\x08\xd8\x04\x30\x01\x42\x05\x61\x64min\x82\xd3\xe4\x93\x02\x16\"\x11/v1/usage:rebuild:\x01*\x1a\r\xaa\xbb\x18\t\n\x07gatewayb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,37 +56,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGESERVICE']._loaded_options = None
   _globals['_USAGESERVICE']._serialized_options = b'\252\273\030\t\n\007gateway'
   _globals['_USAGESERVICE'].methods_by_name['QueryUsage']._loaded_options = None
-  _globals['_USAGESERVICE'].methods_by_name['QueryUsage']._serialized_options = b'\220\002\001\252\273\030\034\n\nusage.read\032\002\010\036\"\002\010x0\002B\004read'
+  _globals['_USAGESERVICE'].methods_by_name['QueryUsage']._serialized_options = b'\220\002\001\252\273\030\034\n\nusage.read\032\002\010\036\"\002\010x0\002B\004read\202\323\344\223\002\021\022\017/v1/usage:query'
   _globals['_USAGESERVICE'].methods_by_name['QueryTenantUsage']._loaded_options = None
-  _globals['_USAGESERVICE'].methods_by_name['QueryTenantUsage']._serialized_options = b'\220\002\001\252\273\030 \n\016operator.usage\032\002\010\036\"\002\010x0\002B\004read'
+  _globals['_USAGESERVICE'].methods_by_name['QueryTenantUsage']._serialized_options = b'\220\002\001\252\273\030 \n\016operator.usage\032\002\010\036\"\002\010x0\002B\004read\202\323\344\223\002\030\022\026/v1/usage:queryTenants'
   _globals['_USAGESERVICE'].methods_by_name['ListBudgets']._loaded_options = None
-  _globals['_USAGESERVICE'].methods_by_name['ListBudgets']._serialized_options = b'\220\002\001\252\273\030\034\n\nusage.read\032\002\010\n\"\002\010<0\002B\004read'
+  _globals['_USAGESERVICE'].methods_by_name['ListBudgets']._serialized_options = b'\220\002\001\252\273\030\034\n\nusage.read\032\002\010\n\"\002\010<0\002B\004read\202\323\344\223\002\r\022\013/v1/budgets'
   _globals['_USAGESERVICE'].methods_by_name['RebuildUsage']._loaded_options = None
-  _globals['_USAGESERVICE'].methods_by_name['RebuildUsage']._serialized_options = b'\220\002\002\252\273\030\"\n\016operator.usage\032\002\010x\"\003\010\330\0040\001B\005admin'
-  _globals['_USAGEDIMENSION']._serialized_start=1463
-  _globals['_USAGEDIMENSION']._serialized_end=1617
-  _globals['_USAGEROW']._serialized_start=155
-  _globals['_USAGEROW']._serialized_end=307
-  _globals['_QUERYUSAGEREQUEST']._serialized_start=310
-  _globals['_QUERYUSAGEREQUEST']._serialized_end=522
-  _globals['_QUERYUSAGERESPONSE']._serialized_start=524
-  _globals['_QUERYUSAGERESPONSE']._serialized_end=627
-  _globals['_QUERYTENANTUSAGEREQUEST']._serialized_start=630
-  _globals['_QUERYTENANTUSAGEREQUEST']._serialized_end=834
-  _globals['_QUERYTENANTUSAGERESPONSE']._serialized_start=836
-  _globals['_QUERYTENANTUSAGERESPONSE']._serialized_end=957
-  _globals['_TENANTUSAGE']._serialized_start=959
-  _globals['_TENANTUSAGE']._serialized_end=1030
-  _globals['_LISTBUDGETSREQUEST']._serialized_start=1032
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=1052
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=1054
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=1140
-  _globals['_BUDGET']._serialized_start=1143
-  _globals['_BUDGET']._serialized_end=1274
-  _globals['_REBUILDUSAGEREQUEST']._serialized_start=1276
-  _globals['_REBUILDUSAGEREQUEST']._serialized_end=1400
-  _globals['_REBUILDUSAGERESPONSE']._serialized_start=1402
-  _globals['_REBUILDUSAGERESPONSE']._serialized_end=1460
-  _globals['_USAGESERVICE']._serialized_start=1620
-  _globals['_USAGESERVICE']._serialized_end=2184
+  _globals['_USAGESERVICE'].methods_by_name['RebuildUsage']._serialized_options = b'\220\002\002\252\273\030\"\n\016operator.usage\032\002\010x\"\003\010\330\0040\001B\005admin\202\323\344\223\002\026\"\021/v1/usage:rebuild:\001*'
+  _globals['_USAGEDIMENSION']._serialized_start=1493
+  _globals['_USAGEDIMENSION']._serialized_end=1647
+  _globals['_USAGEROW']._serialized_start=185
+  _globals['_USAGEROW']._serialized_end=337
+  _globals['_QUERYUSAGEREQUEST']._serialized_start=340
+  _globals['_QUERYUSAGEREQUEST']._serialized_end=552
+  _globals['_QUERYUSAGERESPONSE']._serialized_start=554
+  _globals['_QUERYUSAGERESPONSE']._serialized_end=657
+  _globals['_QUERYTENANTUSAGEREQUEST']._serialized_start=660
+  _globals['_QUERYTENANTUSAGEREQUEST']._serialized_end=864
+  _globals['_QUERYTENANTUSAGERESPONSE']._serialized_start=866
+  _globals['_QUERYTENANTUSAGERESPONSE']._serialized_end=987
+  _globals['_TENANTUSAGE']._serialized_start=989
+  _globals['_TENANTUSAGE']._serialized_end=1060
+  _globals['_LISTBUDGETSREQUEST']._serialized_start=1062
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=1082
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=1084
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=1170
+  _globals['_BUDGET']._serialized_start=1173
+  _globals['_BUDGET']._serialized_end=1304
+  _globals['_REBUILDUSAGEREQUEST']._serialized_start=1306
+  _globals['_REBUILDUSAGEREQUEST']._serialized_end=1430
+  _globals['_REBUILDUSAGERESPONSE']._serialized_start=1432
+  _globals['_REBUILDUSAGERESPONSE']._serialized_end=1490
+  _globals['_USAGESERVICE']._serialized_start=1650
+  _globals['_USAGESERVICE']._serialized_end=2316
 # @@protoc_insertion_point(module_scope)

@@ -23,13 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from weft.common.v1 import chat_message_pb2 as weft_dot_common_dot_v1_dot_chat__message__pb2
 from weft.common.v1 import error_pb2 as weft_dot_common_dot_v1_dot_error__pb2
 from weft.common.v1 import usage_pb2 as weft_dot_common_dot_v1_dot_usage__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*weft/inference/v1/generation_service.proto\x12\x11weft.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!weft/common/v1/chat_message.proto\x1a\x1aweft/common/v1/error.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\"D\n\x0fGenerateRequest\x12\x31\n\x06prompt\x18\x01 \x01(\x0b\x32\x19.weft.inference.v1.PromptB\x06\xbaH\x03\xc8\x01\x01\"\xa3\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x36\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1f.weft.inference.v1.FinishReason\x12$\n\x05usage\x18\x03 \x01(\x0b\x32\x15.weft.common.v1.Usage\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0c\x66\x61llback_for\x18\x05 \x01(\t\"J\n\x15StreamGenerateRequest\x12\x31\n\x06prompt\x18\x01 \x01(\x0b\x32\x19.weft.inference.v1.PromptB\x06\xbaH\x03\xc8\x01\x01\"\xdd\x01\n\x16StreamGenerateResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12)\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x18.weft.inference.v1.DeltaH\x00\x12&\n\x05usage\x18\x03 \x01(\x0b\x32\x15.weft.common.v1.UsageH\x00\x12,\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x1b.weft.common.v1.StreamErrorH\x00\x12\'\n\x04\x64one\x18\x05 \x01(\x0b\x32\x17.weft.inference.v1.DoneH\x00\x42\x07\n\x05\x65vent\"\xe2\x01\n\x06Prompt\x12:\n\x08messages\x18\x01 \x03(\x0b\x32\x1b.weft.common.v1.ChatMessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01\x12\x46\n\x05model\x18\x02 \x01(\tB7\xbaH4r/\x18\x64\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\xd8\x01\x01\x12%\n\x11max_output_tokens\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80@(\x00\x12-\n\x08sampling\x18\x04 \x01(\x0b\x32\x1b.weft.inference.v1.Sampling\"\xb9\x01\n\x08Sampling\x12)\n\x0btemperature\x18\x01 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x00\x88\x01\x01\x12#\n\x05top_p\x18\x02 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?%\x00\x00\x00\x00H\x01\x88\x01\x01\x12\x1a\n\x04seed\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x02\x88\x01\x01\x12\x1e\n\x04stop\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x04\"\x06r\x04\x10\x01\x18@B\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seed\"\x15\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\"c\n\x04\x44one\x12\x36\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1f.weft.inference.v1.FinishReason\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0c\x66\x61llback_for\x18\x03 \x01(\t*y\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x18\n\x14\x46INISH_REASON_BUDGET\x10\x03\x32\xdc\x02\n\x11GenerationService\x12\x8f\x01\n\x08Generate\x12\".weft.inference.v1.GenerateRequest\x1a#.weft.inference.v1.GenerateResponse\":\x90\x02\x01\xaa\xbb\x18\x33\n\x12inference.generate\x1a\x02\x08<\"\x03\x08\xd8\x04\x30\x02\x42\x08generateJ\x08\x08\x02\x10\x80\x02\x18\x80@\x12\xa3\x01\n\x0eStreamGenerate\x12(.weft.inference.v1.StreamGenerateRequest\x1a).weft.inference.v1.StreamGenerateResponse\":\x90\x02\x01\xaa\xbb\x18\x33\n\x12inference.generate\x1a\x02\x08x\"\x03\x08\xd8\x04\x30\x02\x42\x08generateJ\x08\x08\x02\x10\x80\x02\x18\x80@0\x01\x1a\x0f\xaa\xbb\x18\x0b\n\tinferenceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*weft/inference/v1/generation_service.proto\x12\x11weft.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!weft/common/v1/chat_message.proto\x1a\x1aweft/common/v1/error.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\"D\n\x0fGenerateRequest\x12\x31\n\x06prompt\x18\x01 \x01(\x0b\x32\x19.weft.inference.v1.PromptB\x06\xbaH\x03\xc8\x01\x01\"\xa3\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x36\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1f.weft.inference.v1.FinishReason\x12$\n\x05usage\x18\x03 \x01(\x0b\x32\x15.weft.common.v1.Usage\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0c\x66\x61llback_for\x18\x05 \x01(\t\"J\n\x15StreamGenerateRequest\x12\x31\n\x06prompt\x18\x01 \x01(\x0b\x32\x19.weft.inference.v1.PromptB\x06\xbaH\x03\xc8\x01\x01\"\xdd\x01\n\x16StreamGenerateResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12)\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x18.weft.inference.v1.DeltaH\x00\x12&\n\x05usage\x18\x03 \x01(\x0b\x32\x15.weft.common.v1.UsageH\x00\x12,\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x1b.weft.common.v1.StreamErrorH\x00\x12\'\n\x04\x64one\x18\x05 \x01(\x0b\x32\x17.weft.inference.v1.DoneH\x00\x42\x07\n\x05\x65vent\"\xe2\x01\n\x06Prompt\x12:\n\x08messages\x18\x01 \x03(\x0b\x32\x1b.weft.common.v1.ChatMessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01\x12\x46\n\x05model\x18\x02 \x01(\tB7\xbaH4r/\x18\x64\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\xd8\x01\x01\x12%\n\x11max_output_tokens\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80@(\x00\x12-\n\x08sampling\x18\x04 \x01(\x0b\x32\x1b.weft.inference.v1.Sampling\"\xb9\x01\n\x08Sampling\x12)\n\x0btemperature\x18\x01 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x00\x88\x01\x01\x12#\n\x05top_p\x18\x02 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?%\x00\x00\x00\x00H\x01\x88\x01\x01\x12\x1a\n\x04seed\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x02\x88\x01\x01\x12\x1e\n\x04stop\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x04\"\x06r\x04\x10\x01\x18@B\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seed\"\x15\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\"c\n\x04\x44one\x12\x36\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1f.weft.inference.v1.FinishReason\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0c\x66\x61llback_for\x18\x03 \x01(\t*y\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x18\n\x14\x46INISH_REASON_BUDGET\x10\x03\x32\x9a\x03\n\x11GenerationService\x12\xab\x01\n\x08Generate\x12\".weft.inference.v1.GenerateRequest\x1a#.weft.inference.v1.GenerateResponse\"V\x90\x02\x01\xaa\xbb\x18\x33\n\x12inference.generate\x1a\x02\x08<\"\x03\x08\xd8\x04\x30\x02\x42\x08generateJ\x08\x08\x02\x10\x80\x02\x18\x80@\x82\xd3\xe4\x93\x02\x16\"\x0c/v1:generate:\x06prompt\x12\xc5\x01\n\x0eStreamGenerate\x12(.weft.inference.v1.StreamGenerateRequest\x1a).weft.inference.v1.StreamGenerateResponse\"\\\x90\x02\x01\xaa\xbb\x18\x33\n\x12inference.generate\x1a\x02\x08x\"\x03\x08\xd8\x04\x30\x02\x42\x08generateJ\x08\x08\x02\x10\x80\x02\x18\x80@\x82\xd3\xe4\x93\x02\x1c\"\x12/v1:streamGenerate:\x06prompt0\x01\x1a\x0f\xaa\xbb\x18\x0b\n\tinferenceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,27 +58,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSERVICE']._loaded_options = None
   _globals['_GENERATIONSERVICE']._serialized_options = b'\252\273\030\013\n\tinference'
   _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._loaded_options = None
-  _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._serialized_options = b'\220\002\001\252\273\0303\n\022inference.generate\032\002\010<\"\003\010\330\0040\002B\010generateJ\010\010\002\020\200\002\030\200@'
+  _globals['_GENERATIONSERVICE'].methods_by_name['Generate']._serialized_options = b'\220\002\001\252\273\0303\n\022inference.generate\032\002\010<\"\003\010\330\0040\002B\010generateJ\010\010\002\020\200\002\030\200@\202\323\344\223\002\026\"\014/v1:generate:\006prompt'
   _globals['_GENERATIONSERVICE'].methods_by_name['StreamGenerate']._loaded_options = None
-  _globals['_GENERATIONSERVICE'].methods_by_name['StreamGenerate']._serialized_options = b'\220\002\001\252\273\0303\n\022inference.generate\032\002\010x\"\003\010\330\0040\002B\010generateJ\010\010\002\020\200\002\030\200@'
-  _globals['_FINISHREASON']._serialized_start=1298
-  _globals['_FINISHREASON']._serialized_end=1419
-  _globals['_GENERATEREQUEST']._serialized_start=221
-  _globals['_GENERATEREQUEST']._serialized_end=289
-  _globals['_GENERATERESPONSE']._serialized_start=292
-  _globals['_GENERATERESPONSE']._serialized_end=455
-  _globals['_STREAMGENERATEREQUEST']._serialized_start=457
-  _globals['_STREAMGENERATEREQUEST']._serialized_end=531
-  _globals['_STREAMGENERATERESPONSE']._serialized_start=534
-  _globals['_STREAMGENERATERESPONSE']._serialized_end=755
-  _globals['_PROMPT']._serialized_start=758
-  _globals['_PROMPT']._serialized_end=984
-  _globals['_SAMPLING']._serialized_start=987
-  _globals['_SAMPLING']._serialized_end=1172
-  _globals['_DELTA']._serialized_start=1174
-  _globals['_DELTA']._serialized_end=1195
-  _globals['_DONE']._serialized_start=1197
-  _globals['_DONE']._serialized_end=1296
-  _globals['_GENERATIONSERVICE']._serialized_start=1422
-  _globals['_GENERATIONSERVICE']._serialized_end=1770
+  _globals['_GENERATIONSERVICE'].methods_by_name['StreamGenerate']._serialized_options = b'\220\002\001\252\273\0303\n\022inference.generate\032\002\010x\"\003\010\330\0040\002B\010generateJ\010\010\002\020\200\002\030\200@\202\323\344\223\002\034\"\022/v1:streamGenerate:\006prompt'
+  _globals['_FINISHREASON']._serialized_start=1328
+  _globals['_FINISHREASON']._serialized_end=1449
+  _globals['_GENERATEREQUEST']._serialized_start=251
+  _globals['_GENERATEREQUEST']._serialized_end=319
+  _globals['_GENERATERESPONSE']._serialized_start=322
+  _globals['_GENERATERESPONSE']._serialized_end=485
+  _globals['_STREAMGENERATEREQUEST']._serialized_start=487
+  _globals['_STREAMGENERATEREQUEST']._serialized_end=561
+  _globals['_STREAMGENERATERESPONSE']._serialized_start=564
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=785
+  _globals['_PROMPT']._serialized_start=788
+  _globals['_PROMPT']._serialized_end=1014
+  _globals['_SAMPLING']._serialized_start=1017
+  _globals['_SAMPLING']._serialized_end=1202
+  _globals['_DELTA']._serialized_start=1204
+  _globals['_DELTA']._serialized_end=1225
+  _globals['_DONE']._serialized_start=1227
+  _globals['_DONE']._serialized_end=1326
+  _globals['_GENERATIONSERVICE']._serialized_start=1452
+  _globals['_GENERATIONSERVICE']._serialized_end=1862
 # @@protoc_insertion_point(module_scope)

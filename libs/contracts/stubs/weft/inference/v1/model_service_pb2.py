@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%weft/inference/v1/model_service.proto\x12\x11weft.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"weft/policy/v1/method_policy.proto\"M\n\x11ListModelsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"W\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.weft.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"V\n\x0fGetModelRequest\x12\x43\n\x05model\x18\x01 \x01(\tB4\xbaH1r/\x18\x64\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\";\n\x10GetModelResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.weft.inference.v1.Model\"\x95\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12*\n\x04kind\x18\x04 \x01(\x0e\x32\x1c.weft.inference.v1.ModelKind\x12,\n\x05state\x18\x05 \x01(\x0e\x32\x1d.weft.inference.v1.ModelState*V\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_GENERATE\x10\x01\x12\x14\n\x10MODEL_KIND_EMBED\x10\x02*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_STATE_READY\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x1b\n\x17MODEL_STATE_UNAVAILABLE\x10\x03\x32\xd1\x02\n\x0cModelService\x12\x99\x01\n\nListModels\x12$.weft.inference.v1.ListModelsRequest\x1a%.weft.inference.v1.ListModelsResponse\">\x90\x02\x01\xaa\xbb\x18\x37\n\x0einference.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x12\x93\x01\n\x08GetModel\x12\".weft.inference.v1.GetModelRequest\x1a#.weft.inference.v1.GetModelResponse\">\x90\x02\x01\xaa\xbb\x18\x37\n\x0einference.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x1a\x0f\xaa\xbb\x18\x0b\n\tinferenceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%weft/inference/v1/model_service.proto\x12\x11weft.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\"weft/policy/v1/method_policy.proto\"M\n\x11ListModelsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"W\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.weft.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"V\n\x0fGetModelRequest\x12\x43\n\x05model\x18\x01 \x01(\tB4\xbaH1r/\x18\x64\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\";\n\x10GetModelResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.weft.inference.v1.Model\"\x95\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12*\n\x04kind\x18\x04 \x01(\x0e\x32\x1c.weft.inference.v1.ModelKind\x12,\n\x05state\x18\x05 \x01(\x0e\x32\x1d.weft.inference.v1.ModelState*V\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_GENERATE\x10\x01\x12\x14\n\x10MODEL_KIND_EMBED\x10\x02*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_STATE_READY\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x1b\n\x17MODEL_STATE_UNAVAILABLE\x10\x03\x32\xfd\x02\n\x0cModelService\x12\xab\x01\n\nListModels\x12$.weft.inference.v1.ListModelsRequest\x1a%.weft.inference.v1.ListModelsResponse\"P\x90\x02\x01\xaa\xbb\x18\x37\n\x0einference.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\xad\x01\n\x08GetModel\x12\".weft.inference.v1.GetModelRequest\x1a#.weft.inference.v1.GetModelResponse\"X\x90\x02\x01\xaa\xbb\x18\x37\n\x0einference.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\xc2\xd7/\x1a\x02\x08\x02%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{model}\x1a\x0f\xaa\xbb\x18\x0b\n\tinferenceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,23 +43,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE']._loaded_options = None
   _globals['_MODELSERVICE']._serialized_options = b'\252\273\030\013\n\tinference'
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
-  _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001\252\273\0307\n\016inference.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\002B\004read'
+  _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001\252\273\0307\n\016inference.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\002B\004read\202\323\344\223\002\014\022\n/v1/models'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
-  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\220\002\001\252\273\0307\n\016inference.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\002B\004read'
-  _globals['_MODELKIND']._serialized_start=594
-  _globals['_MODELKIND']._serialized_end=680
-  _globals['_MODELSTATE']._serialized_start=682
-  _globals['_MODELSTATE']._serialized_end=800
-  _globals['_LISTMODELSREQUEST']._serialized_start=125
-  _globals['_LISTMODELSREQUEST']._serialized_end=202
-  _globals['_LISTMODELSRESPONSE']._serialized_start=204
-  _globals['_LISTMODELSRESPONSE']._serialized_end=291
-  _globals['_GETMODELREQUEST']._serialized_start=293
-  _globals['_GETMODELREQUEST']._serialized_end=379
-  _globals['_GETMODELRESPONSE']._serialized_start=381
-  _globals['_GETMODELRESPONSE']._serialized_end=440
-  _globals['_MODEL']._serialized_start=443
-  _globals['_MODEL']._serialized_end=592
-  _globals['_MODELSERVICE']._serialized_start=803
-  _globals['_MODELSERVICE']._serialized_end=1140
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\220\002\001\252\273\0307\n\016inference.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\302\327/\032\002\010\002%\000\000\000@*\001\0160\002B\004read\202\323\344\223\002\024\022\022/v1/models/{model}'
+  _globals['_MODELKIND']._serialized_start=624
+  _globals['_MODELKIND']._serialized_end=710
+  _globals['_MODELSTATE']._serialized_start=712
+  _globals['_MODELSTATE']._serialized_end=830
+  _globals['_LISTMODELSREQUEST']._serialized_start=155
+  _globals['_LISTMODELSREQUEST']._serialized_end=232
+  _globals['_LISTMODELSRESPONSE']._serialized_start=234
+  _globals['_LISTMODELSRESPONSE']._serialized_end=321
+  _globals['_GETMODELREQUEST']._serialized_start=323
+  _globals['_GETMODELREQUEST']._serialized_end=409
+  _globals['_GETMODELRESPONSE']._serialized_start=411
+  _globals['_GETMODELRESPONSE']._serialized_end=470
+  _globals['_MODEL']._serialized_start=473
+  _globals['_MODEL']._serialized_end=622
+  _globals['_MODELSERVICE']._serialized_start=833
+  _globals['_MODELSERVICE']._serialized_end=1214
 # @@protoc_insertion_point(module_scope)

@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from weft.common.v1 import chat_message_pb2 as weft_dot_common_dot_v1_dot_chat__message__pb2
 from weft.common.v1 import error_pb2 as weft_dot_common_dot_v1_dot_error__pb2
 from weft.common.v1 import usage_pb2 as weft_dot_common_dot_v1_dot_usage__pb2
@@ -30,7 +31,7 @@ from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_metho
 from weft.rag.v1 import passage_pb2 as weft_dot_rag_dot_v1_dot_passage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n weft/rag/v1/answer_service.proto\x12\x0bweft.rag.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!weft/common/v1/chat_message.proto\x1a\x1aweft/common/v1/error.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\x1a\x19weft/rag/v1/passage.proto\"@\n\rAnswerRequest\x12/\n\x08question\x18\x01 \x01(\x0b\x32\x15.weft.rag.v1.QuestionB\x06\xbaH\x03\xc8\x01\x01\"\x97\x02\n\x0e\x41nswerResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12(\n\tcitations\x18\x02 \x03(\x0b\x32\x15.weft.rag.v1.Citation\x12&\n\x08passages\x18\x03 \x03(\x0b\x32\x14.weft.rag.v1.Passage\x12+\n\x07outcome\x18\x04 \x01(\x0e\x32\x1a.weft.rag.v1.AnswerOutcome\x12-\n\x0b\x64\x65gradation\x18\x05 \x01(\x0e\x32\x18.weft.rag.v1.Degradation\x12\r\n\x05model\x18\x06 \x01(\t\x12$\n\x05usage\x18\x07 \x01(\x0b\x32\x15.weft.common.v1.Usage\x12\x14\n\x0c\x66\x61llback_for\x18\x08 \x01(\t\"F\n\x13StreamAnswerRequest\x12/\n\x08question\x18\x01 \x01(\x0b\x32\x15.weft.rag.v1.QuestionB\x06\xbaH\x03\xc8\x01\x01\"\xb7\x02\n\x14StreamAnswerResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x08passages\x18\x02 \x01(\x0b\x32\x1b.weft.rag.v1.AnswerPassagesH\x00\x12)\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x18.weft.rag.v1.AnswerDeltaH\x00\x12)\n\x08\x63itation\x18\x04 \x01(\x0b\x32\x15.weft.rag.v1.CitationH\x00\x12&\n\x05usage\x18\x05 \x01(\x0b\x32\x15.weft.common.v1.UsageH\x00\x12,\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x1b.weft.common.v1.StreamErrorH\x00\x12\'\n\x04\x64one\x18\x07 \x01(\x0b\x32\x17.weft.rag.v1.AnswerDoneH\x00\x42\x07\n\x05\x65vent\"\xb1\x02\n\x08Question\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1a\n\x04text\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xa0\x1f\x32\x02\\S\x12\x36\n\x07history\x18\x03 \x03(\x0b\x32\x1b.weft.common.v1.ChatMessageB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12\x18\n\x05top_k\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12%\n\x11max_output_tokens\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80@(\x00\x12\x46\n\x05model\x18\x06 \x01(\tB7\xbaH4r/\x18\x64\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\xd8\x01\x01\"g\n\x0e\x41nswerPassages\x12&\n\x08passages\x18\x01 \x03(\x0b\x32\x14.weft.rag.v1.Passage\x12-\n\x0b\x64\x65gradation\x18\x02 \x01(\x0e\x32\x18.weft.rag.v1.Degradation\"\x1b\n\x0b\x41nswerDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x7f\n\x08\x43itation\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x14\n\x0cstart_offset\x18\x02 \x01(\x05\x12\x12\n\nend_offset\x18\x03 \x01(\x05\x12\x13\n\x0b\x64ocument_id\x18\x04 \x01(\t\x12\x12\n\nversion_id\x18\x05 \x01(\t\x12\x10\n\x08position\x18\x06 \x01(\x05\"^\n\nAnswerDone\x12+\n\x07outcome\x18\x01 \x01(\x0e\x32\x1a.weft.rag.v1.AnswerOutcome\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0c\x66\x61llback_for\x18\x03 \x01(\t*\xc2\x01\n\rAnswerOutcome\x12\x1e\n\x1a\x41NSWER_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41NSWER_OUTCOME_ANSWERED\x10\x01\x12\x1c\n\x18\x41NSWER_OUTCOME_NOT_FOUND\x10\x02\x12\x19\n\x15\x41NSWER_OUTCOME_LENGTH\x10\x03\x12\x19\n\x15\x41NSWER_OUTCOME_BUDGET\x10\x04\x12 \n\x1c\x41NSWER_OUTCOME_PASSAGES_ONLY\x10\x05\x32\x99\x02\n\rAnswerService\x12t\n\x06\x41nswer\x12\x1a.weft.rag.v1.AnswerRequest\x1a\x1b.weft.rag.v1.AnswerResponse\"1\x90\x02\x01\xaa\xbb\x18*\n\x08rag.read\x1a\x02\x08<\"\x03\x08\xd8\x04\x30\x03\x42\x06\x61nswerJ\t\x08\x02\x10\x80\x80\x01\x18\x80@P\x01\x12\x86\x01\n\x0cStreamAnswer\x12 .weft.rag.v1.StreamAnswerRequest\x1a!.weft.rag.v1.StreamAnswerResponse\"/\x90\x02\x01\xaa\xbb\x18(\n\x08rag.read\x1a\x02\x08x\"\x03\x08\xd8\x04\x30\x03\x42\x06\x61nswerJ\t\x08\x02\x10\x80\x80\x01\x18\x80@0\x01\x1a\t\xaa\xbb\x18\x05\n\x03ragb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n weft/rag/v1/answer_service.proto\x12\x0bweft.rag.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!weft/common/v1/chat_message.proto\x1a\x1aweft/common/v1/error.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\x1a\x19weft/rag/v1/passage.proto\"@\n\rAnswerRequest\x12/\n\x08question\x18\x01 \x01(\x0b\x32\x15.weft.rag.v1.QuestionB\x06\xbaH\x03\xc8\x01\x01\"\x97\x02\n\x0e\x41nswerResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12(\n\tcitations\x18\x02 \x03(\x0b\x32\x15.weft.rag.v1.Citation\x12&\n\x08passages\x18\x03 \x03(\x0b\x32\x14.weft.rag.v1.Passage\x12+\n\x07outcome\x18\x04 \x01(\x0e\x32\x1a.weft.rag.v1.AnswerOutcome\x12-\n\x0b\x64\x65gradation\x18\x05 \x01(\x0e\x32\x18.weft.rag.v1.Degradation\x12\r\n\x05model\x18\x06 \x01(\t\x12$\n\x05usage\x18\x07 \x01(\x0b\x32\x15.weft.common.v1.Usage\x12\x14\n\x0c\x66\x61llback_for\x18\x08 \x01(\t\"F\n\x13StreamAnswerRequest\x12/\n\x08question\x18\x01 \x01(\x0b\x32\x15.weft.rag.v1.QuestionB\x06\xbaH\x03\xc8\x01\x01\"\xb7\x02\n\x14StreamAnswerResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x08passages\x18\x02 \x01(\x0b\x32\x1b.weft.rag.v1.AnswerPassagesH\x00\x12)\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x18.weft.rag.v1.AnswerDeltaH\x00\x12)\n\x08\x63itation\x18\x04 \x01(\x0b\x32\x15.weft.rag.v1.CitationH\x00\x12&\n\x05usage\x18\x05 \x01(\x0b\x32\x15.weft.common.v1.UsageH\x00\x12,\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x1b.weft.common.v1.StreamErrorH\x00\x12\'\n\x04\x64one\x18\x07 \x01(\x0b\x32\x17.weft.rag.v1.AnswerDoneH\x00\x42\x07\n\x05\x65vent\"\xb1\x02\n\x08Question\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1a\n\x04text\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xa0\x1f\x32\x02\\S\x12\x36\n\x07history\x18\x03 \x03(\x0b\x32\x1b.weft.common.v1.ChatMessageB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12\x18\n\x05top_k\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12%\n\x11max_output_tokens\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80@(\x00\x12\x46\n\x05model\x18\x06 \x01(\tB7\xbaH4r/\x18\x64\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\xd8\x01\x01\"g\n\x0e\x41nswerPassages\x12&\n\x08passages\x18\x01 \x03(\x0b\x32\x14.weft.rag.v1.Passage\x12-\n\x0b\x64\x65gradation\x18\x02 \x01(\x0e\x32\x18.weft.rag.v1.Degradation\"\x1b\n\x0b\x41nswerDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x7f\n\x08\x43itation\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x14\n\x0cstart_offset\x18\x02 \x01(\x05\x12\x12\n\nend_offset\x18\x03 \x01(\x05\x12\x13\n\x0b\x64ocument_id\x18\x04 \x01(\t\x12\x12\n\nversion_id\x18\x05 \x01(\t\x12\x10\n\x08position\x18\x06 \x01(\x05\"^\n\nAnswerDone\x12+\n\x07outcome\x18\x01 \x01(\x0e\x32\x1a.weft.rag.v1.AnswerOutcome\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0c\x66\x61llback_for\x18\x03 \x01(\t*\xc2\x01\n\rAnswerOutcome\x12\x1e\n\x1a\x41NSWER_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41NSWER_OUTCOME_ANSWERED\x10\x01\x12\x1c\n\x18\x41NSWER_OUTCOME_NOT_FOUND\x10\x02\x12\x19\n\x15\x41NSWER_OUTCOME_LENGTH\x10\x03\x12\x19\n\x15\x41NSWER_OUTCOME_BUDGET\x10\x04\x12 \n\x1c\x41NSWER_OUTCOME_PASSAGES_ONLY\x10\x05\x32\x9c\x03\n\rAnswerService\x12\xb2\x01\n\x06\x41nswer\x12\x1a.weft.rag.v1.AnswerRequest\x1a\x1b.weft.rag.v1.AnswerResponse\"o\x90\x02\x01\xaa\xbb\x18*\n\x08rag.read\x1a\x02\x08<\"\x03\x08\xd8\x04\x30\x03\x42\x06\x61nswerJ\t\x08\x02\x10\x80\x80\x01\x18\x80@P\x01\x82\xd3\xe4\x93\x02\x38\",/v1/collections/{question.collection}:answer:\x08question\x12\xca\x01\n\x0cStreamAnswer\x12 .weft.rag.v1.StreamAnswerRequest\x1a!.weft.rag.v1.StreamAnswerResponse\"s\x90\x02\x01\xaa\xbb\x18(\n\x08rag.read\x1a\x02\x08x\"\x03\x08\xd8\x04\x30\x03\x42\x06\x61nswerJ\t\x08\x02\x10\x80\x80\x01\x18\x80@\x82\xd3\xe4\x93\x02>\"2/v1/collections/{question.collection}:streamAnswer:\x08question0\x01\x1a\t\xaa\xbb\x18\x05\n\x03ragb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,29 +57,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANSWERSERVICE']._loaded_options = None
   _globals['_ANSWERSERVICE']._serialized_options = b'\252\273\030\005\n\003rag'
   _globals['_ANSWERSERVICE'].methods_by_name['Answer']._loaded_options = None
-  _globals['_ANSWERSERVICE'].methods_by_name['Answer']._serialized_options = b'\220\002\001\252\273\030*\n\010rag.read\032\002\010<\"\003\010\330\0040\003B\006answerJ\t\010\002\020\200\200\001\030\200@P\001'
+  _globals['_ANSWERSERVICE'].methods_by_name['Answer']._serialized_options = b'\220\002\001\252\273\030*\n\010rag.read\032\002\010<\"\003\010\330\0040\003B\006answerJ\t\010\002\020\200\200\001\030\200@P\001\202\323\344\223\0028\",/v1/collections/{question.collection}:answer:\010question'
   _globals['_ANSWERSERVICE'].methods_by_name['StreamAnswer']._loaded_options = None
-  _globals['_ANSWERSERVICE'].methods_by_name['StreamAnswer']._serialized_options = b'\220\002\001\252\273\030(\n\010rag.read\032\002\010x\"\003\010\330\0040\003B\006answerJ\t\010\002\020\200\200\001\030\200@'
-  _globals['_ANSWEROUTCOME']._serialized_start=1634
-  _globals['_ANSWEROUTCOME']._serialized_end=1828
-  _globals['_ANSWERREQUEST']._serialized_start=232
-  _globals['_ANSWERREQUEST']._serialized_end=296
-  _globals['_ANSWERRESPONSE']._serialized_start=299
-  _globals['_ANSWERRESPONSE']._serialized_end=578
-  _globals['_STREAMANSWERREQUEST']._serialized_start=580
-  _globals['_STREAMANSWERREQUEST']._serialized_end=650
-  _globals['_STREAMANSWERRESPONSE']._serialized_start=653
-  _globals['_STREAMANSWERRESPONSE']._serialized_end=964
-  _globals['_QUESTION']._serialized_start=967
-  _globals['_QUESTION']._serialized_end=1272
-  _globals['_ANSWERPASSAGES']._serialized_start=1274
-  _globals['_ANSWERPASSAGES']._serialized_end=1377
-  _globals['_ANSWERDELTA']._serialized_start=1379
-  _globals['_ANSWERDELTA']._serialized_end=1406
-  _globals['_CITATION']._serialized_start=1408
-  _globals['_CITATION']._serialized_end=1535
-  _globals['_ANSWERDONE']._serialized_start=1537
-  _globals['_ANSWERDONE']._serialized_end=1631
-  _globals['_ANSWERSERVICE']._serialized_start=1831
-  _globals['_ANSWERSERVICE']._serialized_end=2112
+  _globals['_ANSWERSERVICE'].methods_by_name['StreamAnswer']._serialized_options = b'\220\002\001\252\273\030(\n\010rag.read\032\002\010x\"\003\010\330\0040\003B\006answerJ\t\010\002\020\200\200\001\030\200@\202\323\344\223\002>\"2/v1/collections/{question.collection}:streamAnswer:\010question'
+  _globals['_ANSWEROUTCOME']._serialized_start=1664
+  _globals['_ANSWEROUTCOME']._serialized_end=1858
+  _globals['_ANSWERREQUEST']._serialized_start=262
+  _globals['_ANSWERREQUEST']._serialized_end=326
+  _globals['_ANSWERRESPONSE']._serialized_start=329
+  _globals['_ANSWERRESPONSE']._serialized_end=608
+  _globals['_STREAMANSWERREQUEST']._serialized_start=610
+  _globals['_STREAMANSWERREQUEST']._serialized_end=680
+  _globals['_STREAMANSWERRESPONSE']._serialized_start=683
+  _globals['_STREAMANSWERRESPONSE']._serialized_end=994
+  _globals['_QUESTION']._serialized_start=997
+  _globals['_QUESTION']._serialized_end=1302
+  _globals['_ANSWERPASSAGES']._serialized_start=1304
+  _globals['_ANSWERPASSAGES']._serialized_end=1407
+  _globals['_ANSWERDELTA']._serialized_start=1409
+  _globals['_ANSWERDELTA']._serialized_end=1436
+  _globals['_CITATION']._serialized_start=1438
+  _globals['_CITATION']._serialized_end=1565
+  _globals['_ANSWERDONE']._serialized_start=1567
+  _globals['_ANSWERDONE']._serialized_end=1661
+  _globals['_ANSWERSERVICE']._serialized_start=1861
+  _globals['_ANSWERSERVICE']._serialized_end=2273
 # @@protoc_insertion_point(module_scope)

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 from weft.rag.v1 import collection_pb2 as weft_dot_rag_dot_v1_dot_collection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$weft/rag/v1/collection_service.proto\x12\x0bweft.rag.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"weft/policy/v1/method_policy.proto\x1a\x1cweft/rag/v1/collection.proto\"\xa3\x01\n\x17\x43reateCollectionRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"G\n\x18\x43reateCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.weft.rag.v1.Collection\"`\n\x14GetCollectionRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\"D\n\x15GetCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.weft.rag.v1.Collection\"R\n\x16ListCollectionsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"`\n\x17ListCollectionsResponse\x12,\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x17.weft.rag.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x17\x44\x65leteCollectionRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"2\n\x18\x44\x65leteCollectionResponse\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x32\xef\x04\n\x11\x43ollectionService\x12\x84\x01\n\x10\x43reateCollection\x12$.weft.rag.v1.CreateCollectionRequest\x1a%.weft.rag.v1.CreateCollectionResponse\"#\x90\x02\x00\xaa\xbb\x18\x1c\n\trag.write\x1a\x02\x08\n\"\x02\x08<0\x02\x42\x05write\x12\x90\x01\n\rGetCollection\x12!.weft.rag.v1.GetCollectionRequest\x1a\".weft.rag.v1.GetCollectionResponse\"8\x90\x02\x01\xaa\xbb\x18\x31\n\x08rag.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x12\x96\x01\n\x0fListCollections\x12#.weft.rag.v1.ListCollectionsRequest\x1a$.weft.rag.v1.ListCollectionsResponse\"8\x90\x02\x01\xaa\xbb\x18\x31\n\x08rag.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x12\x9b\x01\n\x10\x44\x65leteCollection\x12$.weft.rag.v1.DeleteCollectionRequest\x1a%.weft.rag.v1.DeleteCollectionResponse\":\x90\x02\x02\xaa\xbb\x18\x33\n\trag.write\x1a\x02\x08\x1e\"\x02\x08x*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x05write\x1a\t\xaa\xbb\x18\x05\n\x03ragb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$weft/rag/v1/collection_service.proto\x12\x0bweft.rag.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\"weft/policy/v1/method_policy.proto\x1a\x1cweft/rag/v1/collection.proto\"\xa3\x01\n\x17\x43reateCollectionRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"G\n\x18\x43reateCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.weft.rag.v1.Collection\"`\n\x14GetCollectionRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\"D\n\x15GetCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.weft.rag.v1.Collection\"R\n\x16ListCollectionsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"`\n\x17ListCollectionsResponse\x12,\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x17.weft.rag.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x17\x44\x65leteCollectionRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"2\n\x18\x44\x65leteCollectionResponse\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x32\xe8\x05\n\x11\x43ollectionService\x12\x9e\x01\n\x10\x43reateCollection\x12$.weft.rag.v1.CreateCollectionRequest\x1a%.weft.rag.v1.CreateCollectionResponse\"=\x90\x02\x00\xaa\xbb\x18\x1c\n\trag.write\x1a\x02\x08\n\"\x02\x08<0\x02\x42\x05write\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/collections:\x01*\x12\xb4\x01\n\rGetCollection\x12!.weft.rag.v1.GetCollectionRequest\x1a\".weft.rag.v1.GetCollectionResponse\"\\\x90\x02\x01\xaa\xbb\x18\x31\n\x08rag.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/collections/{collection}\x12\xad\x01\n\x0fListCollections\x12#.weft.rag.v1.ListCollectionsRequest\x1a$.weft.rag.v1.ListCollectionsResponse\"O\x90\x02\x01\xaa\xbb\x18\x31\n\x08rag.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/collections\x12\xbf\x01\n\x10\x44\x65leteCollection\x12$.weft.rag.v1.DeleteCollectionRequest\x1a%.weft.rag.v1.DeleteCollectionResponse\"^\x90\x02\x02\xaa\xbb\x18\x33\n\trag.write\x1a\x02\x08\x1e\"\x02\x08x*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x05write\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/collections/{collection}\x1a\t\xaa\xbb\x18\x05\n\x03ragb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,29 +54,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLLECTIONSERVICE']._loaded_options = None
   _globals['_COLLECTIONSERVICE']._serialized_options = b'\252\273\030\005\n\003rag'
   _globals['_COLLECTIONSERVICE'].methods_by_name['CreateCollection']._loaded_options = None
-  _globals['_COLLECTIONSERVICE'].methods_by_name['CreateCollection']._serialized_options = b'\220\002\000\252\273\030\034\n\trag.write\032\002\010\n\"\002\010<0\002B\005write'
+  _globals['_COLLECTIONSERVICE'].methods_by_name['CreateCollection']._serialized_options = b'\220\002\000\252\273\030\034\n\trag.write\032\002\010\n\"\002\010<0\002B\005write\202\323\344\223\002\024\"\017/v1/collections:\001*'
   _globals['_COLLECTIONSERVICE'].methods_by_name['GetCollection']._loaded_options = None
-  _globals['_COLLECTIONSERVICE'].methods_by_name['GetCollection']._serialized_options = b'\220\002\001\252\273\0301\n\010rag.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\004read'
+  _globals['_COLLECTIONSERVICE'].methods_by_name['GetCollection']._serialized_options = b'\220\002\001\252\273\0301\n\010rag.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\004read\202\323\344\223\002\036\022\034/v1/collections/{collection}'
   _globals['_COLLECTIONSERVICE'].methods_by_name['ListCollections']._loaded_options = None
-  _globals['_COLLECTIONSERVICE'].methods_by_name['ListCollections']._serialized_options = b'\220\002\001\252\273\0301\n\010rag.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\004read'
+  _globals['_COLLECTIONSERVICE'].methods_by_name['ListCollections']._serialized_options = b'\220\002\001\252\273\0301\n\010rag.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\004read\202\323\344\223\002\021\022\017/v1/collections'
   _globals['_COLLECTIONSERVICE'].methods_by_name['DeleteCollection']._loaded_options = None
-  _globals['_COLLECTIONSERVICE'].methods_by_name['DeleteCollection']._serialized_options = b'\220\002\002\252\273\0303\n\trag.write\032\002\010\036\"\002\010x*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\005write'
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=149
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=312
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=314
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=385
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=387
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=483
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=485
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=553
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=555
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=637
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=639
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=735
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=738
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=870
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=872
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=922
-  _globals['_COLLECTIONSERVICE']._serialized_start=925
-  _globals['_COLLECTIONSERVICE']._serialized_end=1548
+  _globals['_COLLECTIONSERVICE'].methods_by_name['DeleteCollection']._serialized_options = b'\220\002\002\252\273\0303\n\trag.write\032\002\010\036\"\002\010x*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\005write\202\323\344\223\002\036*\034/v1/collections/{collection}'
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=179
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=342
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=344
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=415
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=417
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=513
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=515
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=583
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=585
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=667
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=669
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=765
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=768
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=900
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=902
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=952
+  _globals['_COLLECTIONSERVICE']._serialized_start=955
+  _globals['_COLLECTIONSERVICE']._serialized_end=1699
 # @@protoc_insertion_point(module_scope)

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from weft.common.v1 import usage_pb2 as weft_dot_common_dot_v1_dot_usage__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 from weft.rag.v1 import document_pb2 as weft_dot_rag_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"weft/rag/v1/document_service.proto\x12\x0bweft.rag.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\x1a\x1aweft/rag/v1/document.proto\"\xdc\x02\n\x15IngestDocumentRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12J\n\x0b\x64ocument_id\x18\x02 \x01(\tB5\xbaH2r0\x18\xc8\x01\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x36\n\nmedia_type\x18\x03 \x01(\x0e\x32\x16.weft.rag.v1.MediaTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x07\x63ontent\x18\x04 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\x80\x01\x12\x17\n\x05title\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\nsource_uri\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1f\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x94\x01\n\x16IngestDocumentResponse\x12\'\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x15.weft.rag.v1.Document\x12+\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.weft.rag.v1.IngestOutcome\x12$\n\x05usage\x18\x03 \x01(\x0b\x32\x15.weft.common.v1.Usage\"\xaa\x01\n\x12GetDocumentRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12J\n\x0b\x64ocument_id\x18\x02 \x01(\tB5\xbaH2r0\x18\xc8\x01\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\">\n\x13GetDocumentResponse\x12\'\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x15.weft.rag.v1.Document\"\x9a\x01\n\x14ListDocumentsRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"Z\n\x15ListDocumentsResponse\x12(\n\tdocuments\x18\x01 \x03(\x0b\x32\x15.weft.rag.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xce\x01\n\x15\x44\x65leteDocumentRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12J\n\x0b\x64ocument_id\x18\x02 \x01(\tB5\xbaH2r0\x18\xc8\x01\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x18\n\x16\x44\x65leteDocumentResponse*\x86\x01\n\rIngestOutcome\x12\x1e\n\x1aINGEST_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16INGEST_OUTCOME_CREATED\x10\x01\x12\x1b\n\x17INGEST_OUTCOME_REPLACED\x10\x02\x12\x1c\n\x18INGEST_OUTCOME_UNCHANGED\x10\x03\x32\xf2\x04\n\x0f\x44ocumentService\x12\x9b\x01\n\x0eIngestDocument\x12\".weft.rag.v1.IngestDocumentRequest\x1a#.weft.rag.v1.IngestDocumentResponse\"@\x90\x02\x02\xaa\xbb\x18\x39\n\trag.write\x1a\x02\x08x\"\x03\x08\xd8\x04*\x16\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x02\x0e\n0\x02\x42\x05writeJ\x02\x08\x08\x12\x8a\x01\n\x0bGetDocument\x12\x1f.weft.rag.v1.GetDocumentRequest\x1a .weft.rag.v1.GetDocumentResponse\"8\x90\x02\x01\xaa\xbb\x18\x31\n\x08rag.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x12\x90\x01\n\rListDocuments\x12!.weft.rag.v1.ListDocumentsRequest\x1a\".weft.rag.v1.ListDocumentsResponse\"8\x90\x02\x01\xaa\xbb\x18\x31\n\x08rag.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x12\x95\x01\n\x0e\x44\x65leteDocument\x12\".weft.rag.v1.DeleteDocumentRequest\x1a#.weft.rag.v1.DeleteDocumentResponse\":\x90\x02\x02\xaa\xbb\x18\x33\n\trag.write\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x05write\x1a\t\xaa\xbb\x18\x05\n\x03ragb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"weft/rag/v1/document_service.proto\x12\x0bweft.rag.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\x1a\x1aweft/rag/v1/document.proto\"\xdc\x02\n\x15IngestDocumentRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12J\n\x0b\x64ocument_id\x18\x02 \x01(\tB5\xbaH2r0\x18\xc8\x01\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x36\n\nmedia_type\x18\x03 \x01(\x0e\x32\x16.weft.rag.v1.MediaTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x07\x63ontent\x18\x04 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\x80\x01\x12\x17\n\x05title\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\nsource_uri\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1f\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x94\x01\n\x16IngestDocumentResponse\x12\'\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x15.weft.rag.v1.Document\x12+\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.weft.rag.v1.IngestOutcome\x12$\n\x05usage\x18\x03 \x01(\x0b\x32\x15.weft.common.v1.Usage\"\xaa\x01\n\x12GetDocumentRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12J\n\x0b\x64ocument_id\x18\x02 \x01(\tB5\xbaH2r0\x18\xc8\x01\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\">\n\x13GetDocumentResponse\x12\'\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x15.weft.rag.v1.Document\"\x9a\x01\n\x14ListDocumentsRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"Z\n\x15ListDocumentsResponse\x12(\n\tdocuments\x18\x01 \x03(\x0b\x32\x15.weft.rag.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xce\x01\n\x15\x44\x65leteDocumentRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12J\n\x0b\x64ocument_id\x18\x02 \x01(\tB5\xbaH2r0\x18\xc8\x01\x32+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x18\n\x16\x44\x65leteDocumentResponse*\x86\x01\n\rIngestOutcome\x12\x1e\n\x1aINGEST_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16INGEST_OUTCOME_CREATED\x10\x01\x12\x1b\n\x17INGEST_OUTCOME_REPLACED\x10\x02\x12\x1c\n\x18INGEST_OUTCOME_UNCHANGED\x10\x03\x32\xd7\x06\n\x0f\x44ocumentService\x12\xda\x01\n\x0eIngestDocument\x12\".weft.rag.v1.IngestDocumentRequest\x1a#.weft.rag.v1.IngestDocumentResponse\"\x7f\x90\x02\x02\xaa\xbb\x18\x39\n\trag.write\x1a\x02\x08x\"\x03\x08\xd8\x04*\x16\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x02\x0e\n0\x02\x42\x05writeJ\x02\x08\x08\x82\xd3\xe4\x93\x02\x39\x1a\x34/v1/collections/{collection}/documents/{document_id}:\x01*\x12\xc6\x01\n\x0bGetDocument\x12\x1f.weft.rag.v1.GetDocumentRequest\x1a .weft.rag.v1.GetDocumentResponse\"t\x90\x02\x01\xaa\xbb\x18\x31\n\x08rag.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x82\xd3\xe4\x93\x02\x36\x12\x34/v1/collections/{collection}/documents/{document_id}\x12\xbe\x01\n\rListDocuments\x12!.weft.rag.v1.ListDocumentsRequest\x1a\".weft.rag.v1.ListDocumentsResponse\"f\x90\x02\x01\xaa\xbb\x18\x31\n\x08rag.read\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x04read\x82\xd3\xe4\x93\x02(\x12&/v1/collections/{collection}/documents\x12\xd1\x01\n\x0e\x44\x65leteDocument\x12\".weft.rag.v1.DeleteDocumentRequest\x1a#.weft.rag.v1.DeleteDocumentResponse\"v\x90\x02\x02\xaa\xbb\x18\x33\n\trag.write\x1a\x02\x08\n\"\x02\x08<*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x02\x42\x05write\x82\xd3\xe4\x93\x02\x36*4/v1/collections/{collection}/documents/{document_id}\x1a\t\xaa\xbb\x18\x05\n\x03ragb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -68,31 +69,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTSERVICE']._loaded_options = None
   _globals['_DOCUMENTSERVICE']._serialized_options = b'\252\273\030\005\n\003rag'
   _globals['_DOCUMENTSERVICE'].methods_by_name['IngestDocument']._loaded_options = None
-  _globals['_DOCUMENTSERVICE'].methods_by_name['IngestDocument']._serialized_options = b'\220\002\002\252\273\0309\n\trag.write\032\002\010x\"\003\010\330\004*\026\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\002\016\n0\002B\005writeJ\002\010\010'
+  _globals['_DOCUMENTSERVICE'].methods_by_name['IngestDocument']._serialized_options = b'\220\002\002\252\273\0309\n\trag.write\032\002\010x\"\003\010\330\004*\026\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\002\016\n0\002B\005writeJ\002\010\010\202\323\344\223\0029\0324/v1/collections/{collection}/documents/{document_id}:\001*'
   _globals['_DOCUMENTSERVICE'].methods_by_name['GetDocument']._loaded_options = None
-  _globals['_DOCUMENTSERVICE'].methods_by_name['GetDocument']._serialized_options = b'\220\002\001\252\273\0301\n\010rag.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\004read'
+  _globals['_DOCUMENTSERVICE'].methods_by_name['GetDocument']._serialized_options = b'\220\002\001\252\273\0301\n\010rag.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\004read\202\323\344\223\0026\0224/v1/collections/{collection}/documents/{document_id}'
   _globals['_DOCUMENTSERVICE'].methods_by_name['ListDocuments']._loaded_options = None
-  _globals['_DOCUMENTSERVICE'].methods_by_name['ListDocuments']._serialized_options = b'\220\002\001\252\273\0301\n\010rag.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\004read'
+  _globals['_DOCUMENTSERVICE'].methods_by_name['ListDocuments']._serialized_options = b'\220\002\001\252\273\0301\n\010rag.read\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\004read\202\323\344\223\002(\022&/v1/collections/{collection}/documents'
   _globals['_DOCUMENTSERVICE'].methods_by_name['DeleteDocument']._loaded_options = None
-  _globals['_DOCUMENTSERVICE'].methods_by_name['DeleteDocument']._serialized_options = b'\220\002\002\252\273\0303\n\trag.write\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\005write'
-  _globals['_INGESTOUTCOME']._serialized_start=1396
-  _globals['_INGESTOUTCOME']._serialized_end=1530
-  _globals['_INGESTDOCUMENTREQUEST']._serialized_start=173
-  _globals['_INGESTDOCUMENTREQUEST']._serialized_end=521
-  _globals['_INGESTDOCUMENTRESPONSE']._serialized_start=524
-  _globals['_INGESTDOCUMENTRESPONSE']._serialized_end=672
-  _globals['_GETDOCUMENTREQUEST']._serialized_start=675
-  _globals['_GETDOCUMENTREQUEST']._serialized_end=845
-  _globals['_GETDOCUMENTRESPONSE']._serialized_start=847
-  _globals['_GETDOCUMENTRESPONSE']._serialized_end=909
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=912
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1066
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1068
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1158
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1161
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1367
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1369
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1393
-  _globals['_DOCUMENTSERVICE']._serialized_start=1533
-  _globals['_DOCUMENTSERVICE']._serialized_end=2159
+  _globals['_DOCUMENTSERVICE'].methods_by_name['DeleteDocument']._serialized_options = b'\220\002\002\252\273\0303\n\trag.write\032\002\010\n\"\002\010<*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\002B\005write\202\323\344\223\0026*4/v1/collections/{collection}/documents/{document_id}'
+  _globals['_INGESTOUTCOME']._serialized_start=1426
+  _globals['_INGESTOUTCOME']._serialized_end=1560
+  _globals['_INGESTDOCUMENTREQUEST']._serialized_start=203
+  _globals['_INGESTDOCUMENTREQUEST']._serialized_end=551
+  _globals['_INGESTDOCUMENTRESPONSE']._serialized_start=554
+  _globals['_INGESTDOCUMENTRESPONSE']._serialized_end=702
+  _globals['_GETDOCUMENTREQUEST']._serialized_start=705
+  _globals['_GETDOCUMENTREQUEST']._serialized_end=875
+  _globals['_GETDOCUMENTRESPONSE']._serialized_start=877
+  _globals['_GETDOCUMENTRESPONSE']._serialized_end=939
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=942
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1096
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1098
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1188
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1191
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1397
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1399
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1423
+  _globals['_DOCUMENTSERVICE']._serialized_start=1563
+  _globals['_DOCUMENTSERVICE']._serialized_end=2418
 # @@protoc_insertion_point(module_scope)

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from weft.common.v1 import usage_pb2 as weft_dot_common_dot_v1_dot_usage__pb2
 from weft.policy.v1 import method_policy_pb2 as weft_dot_policy_dot_v1_dot_method__policy__pb2
 from weft.rag.v1 import passage_pb2 as weft_dot_rag_dot_v1_dot_passage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n weft/rag/v1/search_service.proto\x12\x0bweft.rag.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\x1a\x19weft/rag/v1/passage.proto\"\x90\x01\n\rSearchRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1b\n\x05query\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xa0\x1f\x32\x02\\S\x12\x18\n\x05top_k\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\"\xa1\x01\n\x0eSearchResponse\x12&\n\x08passages\x18\x01 \x03(\x0b\x32\x14.weft.rag.v1.Passage\x12-\n\x0b\x64\x65gradation\x18\x02 \x01(\x0e\x32\x18.weft.rag.v1.Degradation\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12$\n\x05usage\x18\x04 \x01(\x0b\x32\x15.weft.common.v1.Usage2\xa0\x01\n\rSearchService\x12\x83\x01\n\x06Search\x12\x1a.weft.rag.v1.SearchRequest\x1a\x1b.weft.rag.v1.SearchResponse\"@\x90\x02\x01\xaa\xbb\x18\x39\n\x08rag.read\x1a\x02\x08\x1e\"\x02\x08x*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x03\x42\x06searchJ\x02\x08\x01P\x01\x1a\t\xaa\xbb\x18\x05\n\x03ragb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n weft/rag/v1/search_service.proto\x12\x0bweft.rag.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1aweft/common/v1/usage.proto\x1a\"weft/policy/v1/method_policy.proto\x1a\x19weft/rag/v1/passage.proto\"\x90\x01\n\rSearchRequest\x12H\n\ncollection\x18\x01 \x01(\tB4\xbaH1r/\x18?2+^[A-Za-z0-9]+(?:(?:\\.|[_-]+)[A-Za-z0-9]+)*$\x12\x1b\n\x05query\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xa0\x1f\x32\x02\\S\x12\x18\n\x05top_k\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\"\xa1\x01\n\x0eSearchResponse\x12&\n\x08passages\x18\x01 \x03(\x0b\x32\x14.weft.rag.v1.Passage\x12-\n\x0b\x64\x65gradation\x18\x02 \x01(\x0e\x32\x18.weft.rag.v1.Degradation\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12$\n\x05usage\x18\x04 \x01(\x0b\x32\x15.weft.common.v1.Usage2\xce\x01\n\rSearchService\x12\xb1\x01\n\x06Search\x12\x1a.weft.rag.v1.SearchRequest\x1a\x1b.weft.rag.v1.SearchResponse\"n\x90\x02\x01\xaa\xbb\x18\x39\n\x08rag.read\x1a\x02\x08\x1e\"\x02\x08x*\x15\x08\x03\x12\x05\x10\x80\x84\xaf_\x1a\x02\x08\x05%\x00\x00\x00@*\x01\x0e\x30\x03\x42\x06searchJ\x02\x08\x01P\x01\x82\xd3\xe4\x93\x02(\"#/v1/collections/{collection}:search:\x01*\x1a\t\xaa\xbb\x18\x05\n\x03ragb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,11 +45,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHSERVICE']._loaded_options = None
   _globals['_SEARCHSERVICE']._serialized_options = b'\252\273\030\005\n\003rag'
   _globals['_SEARCHSERVICE'].methods_by_name['Search']._loaded_options = None
-  _globals['_SEARCHSERVICE'].methods_by_name['Search']._serialized_options = b'\220\002\001\252\273\0309\n\010rag.read\032\002\010\036\"\002\010x*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\003B\006searchJ\002\010\001P\001'
-  _globals['_SEARCHREQUEST']._serialized_start=170
-  _globals['_SEARCHREQUEST']._serialized_end=314
-  _globals['_SEARCHRESPONSE']._serialized_start=317
-  _globals['_SEARCHRESPONSE']._serialized_end=478
-  _globals['_SEARCHSERVICE']._serialized_start=481
-  _globals['_SEARCHSERVICE']._serialized_end=641
+  _globals['_SEARCHSERVICE'].methods_by_name['Search']._serialized_options = b'\220\002\001\252\273\0309\n\010rag.read\032\002\010\036\"\002\010x*\025\010\003\022\005\020\200\204\257_\032\002\010\005%\000\000\000@*\001\0160\003B\006searchJ\002\010\001P\001\202\323\344\223\002(\"#/v1/collections/{collection}:search:\001*'
+  _globals['_SEARCHREQUEST']._serialized_start=200
+  _globals['_SEARCHREQUEST']._serialized_end=344
+  _globals['_SEARCHRESPONSE']._serialized_start=347
+  _globals['_SEARCHRESPONSE']._serialized_end=508
+  _globals['_SEARCHSERVICE']._serialized_start=511
+  _globals['_SEARCHSERVICE']._serialized_end=717
 # @@protoc_insertion_point(module_scope)

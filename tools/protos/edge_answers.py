@@ -1,0 +1,99 @@
+"""What the edge's Envoy answers by itself, in the words and the shape in which the services' errors are transcoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.rpc import code_pb2
+
+from libs.contracts import headers
+from libs.errors.errors import Reason
+from libs.rpc.status import DOMAIN, RETRY_AFTER_S
+
+_DETAIL = "type.googleapis.com/google.rpc"
+_CALL = "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What an HTTP status of Envoy's own, `first` to `last`, means in Weft's words. `retry`: waiting helps."""
+
+    first: int
+    last: int
+    code: str
+    reason: Reason
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    retry: bool = False
+
+
+def mappers(max_request_bytes: int) -> list[dict[str, Any]]:
+    """Envoy's `local_reply_config.mappers`: the first that fits holds, and each answer has the request's id.
+
+    Those who call by gRPC or gRPC-Web fit none: to them Envoy says a gRPC status by itself.
+    """
+    limit = {"limit_bytes": str(max_request_bytes)}
+    said = [
+        _Said(403, 403, "PERMISSION_DENIED", Reason.METHOD_REFUSED, {"method": _CALL}),
+        _Said(404, 404, "UNIMPLEMENTED", Reason.METHOD_UNKNOWN, {"method": _CALL}),
+        _Said(408, 408, "DEADLINE_EXCEEDED", Reason.DEADLINE_EXCEEDED),
+        _Said(413, 413, "RESOURCE_EXHAUSTED", Reason.MESSAGE_TOO_LARGE, limit),
+        _Said(429, 429, "RESOURCE_EXHAUSTED", Reason.OVERLOADED, retry=True),
+        _Said(400, 499, "INVALID_ARGUMENT", Reason.MESSAGE_MALFORMED),
+        _Said(502, 503, "UNAVAILABLE", Reason.DEPENDENCY_UNAVAILABLE, {"dependency": "gateway"}, retry=True),
+        _Said(504, 504, "DEADLINE_EXCEEDED", Reason.DEADLINE_EXCEEDED),
+        _Said(500, 599, "INTERNAL", Reason.INTERNAL),
+    ]
+    return [_mapper(each) for each in said]
+
+
+def _mapper(said: _Said) -> dict[str, Any]:
+    bounds = [_status("GE", said.first), _status("LE", said.last)]
+    bounds = [_status("EQ", said.first)] if said.first == said.last else bounds
+    return {
+        "filter": {"and_filter": {"filters": [*bounds, _BY_REST]}},
+        "body_format_override": {"json_format": _status_message(said)},
+        "headers_to_add": [
+            {
+                "header": {"key": headers.REQUEST_ID, "value": "%REQ(X-REQUEST-ID)%"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
+    }
+
+
+def _status(comparison: str, code: int) -> dict[str, Any]:
+    return {
+        "status_code_filter": {
+            "comparison": {"op": comparison, "value": {"default_value": code, "runtime_key": "none"}}
+        }
+    }
+
+
+_BY_REST = {
+    "or_filter": {
+        "filters": [
+            {
+                "header_filter": {
+                    "header": {
+                        "name": "content-type",
+                        "string_match": {"prefix": "application/grpc"},
+                        "invert_match": True,
+                        "treat_missing_header_as_empty": True,
+                    }
+                }
+            },
+            # The transcoder's mark: from there on a call by REST looks like gRPC too.
+            {"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": True}}},
+        ]
+    }
+}
+
+
+def _status_message(said: _Said) -> dict[str, Any]:
+    info = {"@type": f"{_DETAIL}.ErrorInfo", "reason": said.reason.value, "domain": DOMAIN, "metadata": said.metadata}
+    details: list[dict[str, Any]] = [info]
+    if said.retry:
+        details.append({"@type": f"{_DETAIL}.RetryInfo", "retryDelay": f"{RETRY_AFTER_S:g}s"})
+    return {"code": code_pb2.Code.Value(said.code), "message": "%LOCAL_REPLY_BODY%", "details": details}
