@@ -1,0 +1,100 @@
+"""Faults put on all calls to a service for a drill: a file of the stack's state, which the controller follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+
+import grpc
+
+from libs.config.files import write_whole
+from tools.localmesh.rules.faults import MILLION, Abort, Delay, Fault
+from tools.localmesh.workloads import Registry, Service
+
+FILE = "drills.json"
+MOST_DELAY_S = 600.0
+
+
+class DrillError(Exception):
+    """What was asked for is no drill; the message says what would be one."""
+
+
+def fault_of(*, delay_s: float | None = None, abort: str | None = None, percent: float) -> Fault:
+    """A fault for so many of 100 calls: they begin `delay_s` seconds late, end at once with the gRPC status that `abort`
+    names ("UNAVAILABLE"), or both. Raises DrillError."""
+    if delay_s is None and abort is None:
+        raise DrillError("a drill needs a delay (--delay 1s), an abort (--abort UNAVAILABLE), or both")
+    if not 0.0001 <= percent <= 100:
+        raise DrillError(f"{percent:g} percent of the calls is not within 0.0001 to 100")
+    if delay_s is not None and not 0.001 <= delay_s <= MOST_DELAY_S:
+        raise DrillError(f"a delay of {delay_s:g} s is not within 0.001 to {MOST_DELAY_S:g}")
+    share = round(percent * MILLION / 100)
+    return Fault(
+        delay=None if delay_s is None else Delay(share, delay_s),
+        abort=None if abort is None else Abort(share, grpc_status=_status(abort)),
+    )
+
+
+def drill_host(registry: Registry, name: str) -> str:
+    """The full host name of a Service in the mesh, by its name or its host. Raises DrillError."""
+    # The edge has no such port: to it there are no calls in the mesh.
+    called = [service for service in registry.services if registry.is_in_mesh(service) and _speaks_grpc(service)]
+    for service in called:
+        if name in (service.name, service.host):
+            return service.host
+    known = sorted(service.name for service in called)
+    near = get_close_matches(name, known, n=1)
+    hint = f"; do you mean {near[0]}?" if near else "."
+    raise DrillError(f"no calls in the mesh go to {name!r}{hint} They go to {', '.join(known)}")
+
+
+def drills(state: Path) -> dict[str, Fault]:
+    """Those that are on, by the host they are on. Raises DrillError where the file cannot be read as such."""
+    path = state / FILE
+    try:
+        entries: Mapping[str, Mapping[str, Mapping[str, float]]] = json.loads(path.read_text())
+        return {host: _fault(entry) for host, entry in entries.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DrillError(f"{path} is not a file of drills ({error}): delete it, and begin the drills anew") from None
+
+
+def set_drill(state: Path, host: str, fault: Fault) -> None:
+    """Puts a fault on all calls to a host, in place of the one that is on it; the controller follows within a second."""
+    _write(state, {**drills(state), host: fault})
+
+
+def clear_drills(state: Path) -> None:
+    """Ends all drills."""
+    _write(state, {})
+
+
+def _write(state: Path, faults: Mapping[str, Fault]) -> None:
+    entries = {
+        host: {name: asdict(part) for name, part in (("delay", fault.delay), ("abort", fault.abort)) if part}
+        for host, fault in faults.items()
+    }
+    write_whole(state / FILE, json.dumps(entries, indent=1) + "\n")
+
+
+def _fault(entry: Mapping[str, Mapping[str, float]]) -> Fault:
+    return Fault(
+        delay=Delay(**entry["delay"]) if "delay" in entry else None,  # type: ignore[arg-type]
+        abort=Abort(**entry["abort"]) if "abort" in entry else None,  # type: ignore[arg-type]
+    )
+
+
+def _status(name: str) -> int:
+    """The number of a gRPC status that is none of success."""
+    numbers = {status.name: int(status.value[0]) for status in grpc.StatusCode if status is not grpc.StatusCode.OK}
+    if name not in numbers:
+        raise DrillError(f"{name!r} is no gRPC status to fail with; what is: {', '.join(numbers)}")
+    return numbers[name]
+
+
+def _speaks_grpc(service: Service) -> bool:
+    return any(port.protocol == "grpc" for port in service.ports)

@@ -1,0 +1,185 @@
+"""Hands resources to Envoy as files, in an order in which no call ever meets a hole."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from libs.parts.envoy import AdminError, ask_admin
+from tools.localmesh.envoy.sources import Kind, resource_file
+from tools.localmesh.mesh import Json
+from tools.localmesh.translate import Resources
+
+TAKEN_WITHIN_S = 10.0
+POLL_S = 0.01
+_REJECTED = "Filesystem config update rejected: "
+
+
+class RejectedError(Exception):
+    """Envoy does not take what it was given; the message is what it says. What was in force before still is."""
+
+
+class Publisher:
+    """The xDS folder, and the Envoy that follows it.
+
+    Every file has one version, a hash of its content, by which Envoy tells what it has taken. A file whose content
+    stays is not touched. What is in the folder when this is made counts as published.
+    """
+
+    def __init__(self, xds: Path, envoy: Path, log: Path) -> None:
+        """`envoy` is the folder of Envoy's admin socket, `log` is where it tells what it rejects."""
+        self._folder = xds
+        self._envoy = envoy
+        self._log = log
+        for kind in ("rds", "eds", "sds"):
+            (xds / kind).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._written = {path: path.read_bytes() for path in xds.rglob("*.json")}
+        self.published = self._read()
+
+    async def publish(self, new: Resources) -> bool:
+        """Puts all of `new` in place of what is published; whether anything was different.
+
+        Endpoints and clusters come first, and are warm before routes and listeners lead calls to them; what nothing
+        leads to any more goes last. Waits for nothing while Envoy is not up: it will find the files. Raises
+        RejectedError, and then has put back what was there.
+        """
+        old = self.published
+        before = dict(self._written)
+        rejections = await self.rejections()
+        log_start = self._log.stat().st_size if self._log.exists() else 0
+        try:
+            self._write_each("sds", new.secrets)
+            self._write_each("eds", new.endpoints)
+            await self._settle([self._write_all("cds", {**old.clusters, **new.clusters})], rejections)
+            await self._settle(self._write_each("rds", new.routes), rejections)
+            await self._settle([self._write_all("lds", new.listeners)], rejections)
+        except _RefusedError as refused:
+            self._put_back(before)
+            raise RejectedError(self._words(log_start) or str(refused)) from None
+        except BaseException:
+            self._put_back(before)
+            raise
+        self._write_all("cds", new.clusters)
+        self._forget(new)
+        self.published = new
+        return self._written != before
+
+    def publish_endpoints(self, endpoints: Mapping[str, Json]) -> None:
+        """Endpoints alone, at once; may be called while `publish` waits."""
+        self._write_each("eds", endpoints)
+
+    async def rejections(self) -> int | None:
+        """How many updates Envoy has rejected since it was started; None: it is not up."""
+        stats = await self._stats("update_rejected$")
+        return None if stats is None else _total(stats, ".update_rejected")
+
+    def _write_all(self, kind: Kind, resources: Mapping[str, Json]) -> tuple[str, str] | None:
+        return self._write(kind, "", list(resources.values()))
+
+    def _write_each(self, kind: Kind, resources: Mapping[str, Json]) -> list[tuple[str, str] | None]:
+        return [self._write(kind, name, [resource]) for name, resource in resources.items()]
+
+    def _write(self, kind: Kind, name: str, resources: list[Json]) -> tuple[str, str] | None:
+        """Replaces the file, where that changes it: the end of the name of the statistic that tells Envoy's version of
+        it, and which version that will be."""
+        version = hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
+        path = resource_file(self._folder, kind, name)
+        content = json.dumps({"version_info": version, "resources": resources}, indent=1).encode()
+        if self._written.get(path) == content:
+            return None
+        _replace(path, content)
+        self._written[path] = content
+        # In the name of a statistic Envoy writes _ for each colon.
+        return f".{kind}.{name.replace(':', '_')}.version_text" if name else f".{kind}.version_text", version
+
+    async def _settle(self, written: Iterable[tuple[str, str] | None], rejections: int | None) -> None:
+        """Waits until Envoy has taken these files, and has warmed what they name. Raises _RefusedError."""
+        wanted = [entry for entry in written if entry]
+        deadline = time.monotonic() + TAKEN_WITHIN_S
+        while wanted and rejections is not None:
+            stats = await self._stats("(version_text|warming.*|update_rejected)$")
+            if stats is None:
+                return
+            if _total(stats, ".update_rejected") > rejections:
+                raise _RefusedError("Envoy rejects it; its log says why")
+            if not _total(stats, "warming_clusters") + _total(stats, "total_listeners_warming"):
+                wanted = [(name, version) for name, version in wanted if not _is_at(stats, name, version)]
+            if time.monotonic() > deadline:
+                raise _RefusedError(f"Envoy has not taken it within {TAKEN_WITHIN_S:g} s")
+            await asyncio.sleep(POLL_S)
+
+    def _put_back(self, before: Mapping[Path, bytes]) -> None:
+        for path, content in before.items():
+            if self._written.get(path) != content:
+                _replace(path, content)
+        for path in self._written.keys() - before.keys():
+            path.unlink(missing_ok=True)
+        self._written = dict(before)
+
+    def _forget(self, new: Resources) -> None:
+        """Removes the files of what is no more."""
+        kept = {resource_file(self._folder, "rds", name) for name in new.routes}
+        kept |= {resource_file(self._folder, "eds", name) for name in new.endpoints}
+        kept |= {resource_file(self._folder, "sds", name) for name in new.secrets}
+        for path in [path for path in self._written if path.parent != self._folder and path not in kept]:
+            path.unlink(missing_ok=True)
+            del self._written[path]
+
+    async def _stats(self, pattern: str) -> dict[str, str] | None:
+        try:
+            answer = await asyncio.to_thread(ask_admin, self._envoy, "GET", f"/stats?filter={quote(pattern)}")
+        except AdminError:
+            return None
+        text = answer.decode()
+        return {name: value.strip('"') for name, _, value in (line.rpartition(": ") for line in text.splitlines())}
+
+    def _words(self, log_start: int) -> str:
+        """Why Envoy has rejected something since its log had that length."""
+        try:
+            with self._log.open("rb") as log:
+                log.seek(log_start)
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "; ".join(dict.fromkeys(line.partition(_REJECTED)[2] for line in lines if _REJECTED in line))
+
+    def _read(self) -> Resources:
+        """What the folder holds."""
+
+        def found(kind: Kind, key: Callable[[Path, Json], str]) -> dict[str, Json]:
+            paths = [path for path in self._written if path.parent.name == kind or path.name == f"{kind}.json"]
+            entries = [(path, one) for path in paths for one in json.loads(self._written[path])["resources"]]
+            return {key(path, one): one for path, one in entries}
+
+        by_name: Callable[[Path, Json], str] = lambda path, one: str(one["name"])  # noqa: E731
+        by_file: Callable[[Path, Json], str] = lambda path, one: unquote(path.stem)  # noqa: E731
+        return Resources(
+            found("lds", by_name), found("cds", by_name), found("rds", by_name), found("eds", by_file), found("sds", by_name)
+        )
+
+
+class _RefusedError(Exception):
+    """While Envoy is asked."""
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """By rename, which is what Envoy looks for. Not synced: what a crash of the machine leaves is written anew."""
+    partial = path.with_suffix(".partial")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    partial.replace(path)
+
+
+def _total(stats: Mapping[str, str], ending: str) -> int:
+    return sum(int(value) for name, value in stats.items() if name.endswith(ending))
+
+
+def _is_at(stats: Mapping[str, str], ending: str, version: str) -> bool:
+    """Whether every subscription to the file has this version. One that nobody has yet is none to wait for."""
+    return all(value == version for name, value in stats.items() if name.endswith(ending))
