@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 
 from tools.localmesh.nodes import Node
 from tools.localmesh.problems import Place
+from tools.localmesh.rules.durations import read_duration_s
 
 MILLION = 1_000_000
+GRPC_STATUSES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+    *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
+"""By their numbers."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,42 @@ class Fault:
     place: Place | None = field(default=None, compare=False)
 
 
+def share_of(percent: float) -> int:
+    """Millionths, cut off as Istio does."""
+    return int(percent * (MILLION // 100))
+
+
 def read_fault(node: Node) -> Fault:
     """Raises MeshError."""
-    raise NotImplementedError
+    fields = node.fields("delay", "abort")
+    if not fields:
+        raise node.problem("needs a delay, an abort or both")
+    delay = _delay(fields["delay"]) if "delay" in fields else None
+    abort = _abort(fields["abort"]) if "abort" in fields else None
+    return Fault(delay, abort, node.place)
+
+
+def _delay(node: Node) -> Delay:
+    fields = node.fields("percentage", required=("fixedDelay",))
+    return Delay(_share(node), read_duration_s(fields["fixedDelay"]))
+
+
+def _abort(node: Node) -> Abort:
+    fields = node.fields("percentage", "httpStatus", "grpcStatus")
+    if ("httpStatus" in fields) == ("grpcStatus" in fields):
+        raise node.problem("needs one of httpStatus and grpcStatus")
+    if "httpStatus" in fields:
+        return Abort(_share(node), http_status=fields["httpStatus"].integer(200, 599))
+    return Abort(_share(node), grpc_status=GRPC_STATUSES.index(fields["grpcStatus"].choice(*GRPC_STATUSES)))
+
+
+def _share(node: Node) -> int:
+    """Without a percentage Istio takes 0, which nobody means."""
+    fields = node.entries()
+    if "percentage" not in fields:
+        raise node.problem("percentage is missing, and without it no call is hit; add percentage: {value: 0.1}")
+    value = fields["percentage"].fields(required=("value",))["value"]
+    share = share_of(value.number(0, 100))
+    if share == 0 and value.number(0, 100) > 0:
+        raise value.problem("is less than 0.0001, the least that hits a call")
+    return share

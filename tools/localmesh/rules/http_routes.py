@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tools.localmesh.nodes import Node
 from tools.localmesh.problems import Place
 from tools.localmesh.rules.faults import Fault
 from tools.localmesh.rules.matches import Match, TextMatch
@@ -13,7 +12,7 @@ from tools.localmesh.rules.matches import Match, TextMatch
 
 @dataclass(frozen=True)
 class HeaderChanges:
-    """`set` replaces, `add` adds beside what is there, `remove` comes last."""
+    """`remove` comes first; `set` replaces, `add` adds beside what is there."""
 
     set: Mapping[str, str] = field(default_factory=dict)
     add: Mapping[str, str] = field(default_factory=dict)
@@ -30,26 +29,29 @@ class Headers:
 
 @dataclass(frozen=True)
 class Destination:
-    """`host` is a full name. `subset` "" is all of it, `port` None the port that was called. `weight` None is not
-    written: it is then the only destination, or gets nothing."""
+    """`host` is a full name. `subset` "" is all of it; `port` None is its only one, or the one that was called.
+    `weight` is the share beside other destinations."""
 
     host: str
     place: Place = field(compare=False)
+    path: str = field(default="", compare=False)
     subset: str = ""
     port: int | None = None
-    weight: int | None = None
+    weight: int = 0
     headers: Headers = Headers()
 
 
 @dataclass(frozen=True)
 class Retries:
-    """`attempts` 0 is none. `on` None is Istio's default; `ignore_previous_hosts` None too."""
+    """`attempts` 0 is none. `on`: words and codes of HTTP; () is Istio's default. `ignore_previous_hosts`: another
+    try goes to another replica."""
 
     attempts: int
     place: Place = field(compare=False)
+    path: str = field(default="", compare=False)
     per_try_timeout_s: float | None = None
-    on: tuple[str, ...] | None = None
-    ignore_previous_hosts: bool | None = None
+    on: tuple[str, ...] = ()
+    ignore_previous_hosts: bool = True
     remote_localities: bool = False
     backoff_s: float | None = None
 
@@ -85,7 +87,7 @@ class DirectResponse:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """`uri` replaces what the match matched (a prefix, or all)."""
+    """`uri` replaces what was matched: a prefix, or all of the path. "" leaves as it is."""
 
     uri: str = ""
     authority: str = ""
@@ -98,15 +100,19 @@ class Delegate:
     name: str
     namespace: str
     place: Place = field(compare=False)
+    path: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class HttpRoute:
     """Calls that one of `matches` matches (none: any call) go to `destinations` by weight, or get `direct_response`,
-    or go where `delegate` says. `retries` None is Istio's default. `place` is the root's where a delegate was merged
-    in, `delegate_place` that of the delegate's own entry."""
+    or go where `delegate` says. `retries` None is Istio's default.
+
+    After delegates are merged in, `place` is the root's entry and `delegate_place` the delegate's.
+    """
 
     place: Place = field(compare=False)
+    path: str = field(default="", compare=False)
     name: str = ""
     matches: tuple[Match, ...] = ()
     destinations: tuple[Destination, ...] = ()
@@ -119,8 +125,3 @@ class HttpRoute:
     rewrite: Rewrite | None = None
     delegate: Delegate | None = None
     delegate_place: Place | None = field(default=None, compare=False)
-
-
-def read_http_route(node: Node, namespace: str) -> HttpRoute:
-    """`namespace` is the VirtualService's. Raises MeshError."""
-    raise NotImplementedError
