@@ -100,6 +100,6 @@ def inbound_name(pod: Pod, port: ServicePort) -> str:
     return f"inbound|{port.target}@{pod.name}"
 
 
-def typed(name: str, **fields: Any) -> Json:
+def typed(name: str, /, **fields: Any) -> Json:
     """A message inside an Any; `name` is its full name, such as envoy.config.core.v3.Address."""
     return {"@type": f"type.googleapis.com/{name}", **fields}

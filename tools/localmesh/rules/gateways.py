@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tools.localmesh.documents import Document
 from tools.localmesh.nodes import Node
 from tools.localmesh.problems import Place
+from tools.localmesh.workloads import includes
 
 PLAIN = ("HTTP", "HTTP2", "GRPC")
 TLS_VERSIONS = ("TLSV1_2", "TLSV1_3")
@@ -22,7 +23,7 @@ class Server:
     https: bool
     hosts: tuple[str, ...]
     least_tls: str
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class Gateway:
     namespace: str
     selector: Mapping[str, str]
     servers: tuple[Server, ...]
-    place: Place
+    place: Place = field(compare=False)
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        return includes(labels, self.selector)
 
 
 def read_gateway(document: Document) -> Gateway:

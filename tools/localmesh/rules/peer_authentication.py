@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from tools.localmesh.documents import Document
 from tools.localmesh.nodes import Node
-from tools.localmesh.problems import Place, Problem
+from tools.localmesh.problems import MeshError, Place, Problem
 from tools.localmesh.rules.selectors import ROOT_NAMESPACE, read_selector
 from tools.localmesh.workloads import Workload, includes
 
@@ -26,7 +26,7 @@ class PortMode:
     """What is written for one port of the pods; `mode` None inherits the workload's."""
 
     mode: Mode | None
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PeerAuthentication:
     selector: Mapping[str, str]
     mode: Mode | None
     ports: Mapping[int, PortMode]
-    place: Place
+    place: Place = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Effective:
     """What holds for a port, and where that is written; nowhere is Istio's default."""
 
     mode: Mode
-    place: Place | None
+    place: Place | None = field(compare=False)
 
 
 def read_peer_authentication(document: Document) -> PeerAuthentication:
@@ -63,31 +63,24 @@ def read_peer_authentication(document: Document) -> PeerAuthentication:
 
 def effective(policies: Iterable[PeerAuthentication], workload: Workload, port: int) -> Effective:
     """What holds for a port of the workload's pods: its own policy before the namespace's before the mesh's
-    (ComposePeerAuthentication in istio/pilot/pkg/security/authn)."""
-    levels = {_level(policy): policy for policy in policies if _concerns(policy, workload)}
-    found = Effective(Mode.PERMISSIVE, None)
-    for level in ("mesh", "namespace", "workload"):
-        policy = levels.get(level)
-        if policy and policy.mode:
-            found = Effective(policy.mode, policy.place)
-    own = levels["workload"].ports.get(port) if "workload" in levels else None
-    return Effective(own.mode, own.place) if own and own.mode else found
+    (ComposePeerAuthentication in istio/pilot/pkg/security/authn).
 
-
-def ambiguous(policies: Iterable[PeerAuthentication], workloads: Iterable[Workload]) -> list[Problem]:
-    """Of two policies of one level for one workload, a cluster takes the older; files do not tell which that is."""
-    problems: dict[Problem, None] = {}
-    policies = list(policies)
-    for workload in workloads:
-        first: dict[str, PeerAuthentication] = {}
-        for policy in policies:
-            if not _concerns(policy, workload):
-                continue
-            other = first.setdefault(_level(policy), policy)
+    Raises MeshError for two policies of one level: a cluster takes the older, and files do not tell which that is.
+    """
+    levels: dict[str, PeerAuthentication] = {}
+    for policy in policies:
+        if _concerns(policy, workload):
+            other = levels.setdefault(_level(policy), policy)
             if other is not policy:
                 text = f"{policy.name} and {other.name} ({other.place}) are both for {workload.name}; keep one"
-                problems[Problem(policy.place, "spec", text)] = None
-    return list(problems)
+                raise MeshError([Problem(policy.place, "spec", text)])
+    found = Effective(Mode.PERMISSIVE, None)
+    for level in ("mesh", "namespace", "workload"):
+        written = levels.get(level)
+        if written and written.mode:
+            found = Effective(written.mode, written.place)
+    own = levels["workload"].ports.get(port) if "workload" in levels else None
+    return Effective(own.mode, own.place) if own and own.mode else found
 
 
 def _level(policy: PeerAuthentication) -> str:
