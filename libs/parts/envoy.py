@@ -16,6 +16,8 @@ from pathlib import Path
 from libs.parts.processes import POLL_S, PartError, RunningPart, start_part, wait_until
 
 ADMIN_SOCKET = "admin.sock"
+LOG = "log"
+"""In Envoy's folder, a link to its log."""
 START_WITHIN_S = 30.0
 STREAMS_END_WITHIN_S = 600
 """A listener that is no more, or another, lets its streams go on for so long: no method may take longer."""
@@ -33,7 +35,7 @@ class EnvoyPart(RunningPart):
     folder: Path = Path()
 
     def stop(self, grace_s: float = 10.0) -> int:
-        """Takes no new calls and lets those in flight end within `grace_s`; then as every part."""
+        """Sends callers away and lets calls in flight end within `grace_s`; then as every part."""
         deadline = time.monotonic() + grace_s
         with contextlib.suppress(AdminError):
             if self.running():
@@ -44,7 +46,7 @@ class EnvoyPart(RunningPart):
 
 
 def start_envoy(bootstrap: Path, folder: Path, *, log: Path, address: str = "", concurrency: int = 1) -> EnvoyPart:
-    """Runs Envoy with `folder`, which it makes and only its owner can enter, as its working folder.
+    """Runs Envoy with `folder` as its working folder, which it makes for its owner alone; a link to `log` is there too.
 
     The bootstrap's admin address is the pipe `admin.sock` there: relative, because a socket's path has at most 107
     bytes. Its listeners are there when it returns. `address` is what the part is told to be at. `PartError` if the
@@ -52,7 +54,9 @@ def start_envoy(bootstrap: Path, folder: Path, *, log: Path, address: str = "", 
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    (folder / ADMIN_SOCKET).unlink(missing_ok=True)
+    for name in (ADMIN_SOCKET, LOG):
+        (folder / name).unlink(missing_ok=True)
+    (folder / LOG).symlink_to(log.absolute())
     command = [str(envoy_program()), "-c", str(bootstrap.absolute()), "--concurrency", str(concurrency)]
     command += ["--disable-hot-restart", "--skip-deprecated-logs", "-l", "warning"]
     command += ["--drain-time-s", str(STREAMS_END_WITHIN_S), "--drain-strategy", "immediate"]

@@ -23,8 +23,8 @@ class DrillError(Exception):
 
 
 def fault_of(*, delay_s: float | None = None, abort: str | None = None, percent: float) -> Fault:
-    """A fault for so many of 100 calls: they begin `delay_s` seconds late, end at once with the gRPC status that `abort`
-    names ("UNAVAILABLE"), or both. Raises DrillError."""
+    """A fault for so many of 100 calls: they begin `delay_s` seconds late, end at once with the gRPC status of the name
+    `abort` ("UNAVAILABLE"), or both. Raises DrillError."""
     if delay_s is None and abort is None:
         raise DrillError("a drill needs a delay (--delay 1s), an abort (--abort UNAVAILABLE), or both")
     if not 0.0001 <= percent <= 100:
@@ -64,7 +64,7 @@ def drills(state: Path) -> dict[str, Fault]:
 
 
 def set_drill(state: Path, host: str, fault: Fault) -> None:
-    """Puts a fault on all calls to a host, in place of the one that is on it; the controller follows within a second."""
+    """Puts a fault on all calls to a host, in place of one that is on it; the controller follows within a second."""
     _write(state, {**drills(state), host: fault})
 
 

@@ -108,7 +108,7 @@ async def _until_it_ends(channel: grpc.aio.Channel, stub: health_pb2_grpc.Health
 
 
 async def _watch(channel: grpc.aio.Channel, stub: health_pb2_grpc.HealthStub) -> None:
-    watch = stub.Watch(_REQUEST)
+    watch = stub.Watch(_REQUEST)  # type: ignore[attr-defined]
     try:
         async for answer in watch:
             if answer.status != _SERVING:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from libs.parts.envoy import AdminError, ask_admin
+from libs.parts.envoy import LOG, AdminError, ask_admin
 from tools.localmesh.envoy.sources import Kind, resource_file
 from tools.localmesh.mesh import Json
 from tools.localmesh.translate import Resources
@@ -22,7 +22,7 @@ _REJECTED = "Filesystem config update rejected: "
 
 
 class RejectedError(Exception):
-    """Envoy does not take what it was given; the message is what it says. What was in force before still is."""
+    """Envoy does not take what it was given; the message is what it says. What was there before is there again."""
 
 
 class Publisher:
@@ -32,36 +32,33 @@ class Publisher:
     stays is not touched. What is in the folder when this is made counts as published.
     """
 
-    def __init__(self, xds: Path, envoy: Path, log: Path) -> None:
-        """`envoy` is the folder of Envoy's admin socket, `log` is where it tells what it rejects."""
+    def __init__(self, xds: Path, envoy: Path) -> None:
+        """`envoy` is Envoy's working folder (`libs.parts.envoy`)."""
         self._folder = xds
         self._envoy = envoy
-        self._log = log
+        self._log = envoy / LOG
+        self._log_seen = 0
+        self._rejections_seen = 0
         for kind in ("rds", "eds", "sds"):
             (xds / kind).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._written = {path: path.read_bytes() for path in xds.rglob("*.json")}
         self.published = self._read()
 
-    async def publish(self, new: Resources) -> bool:
+    async def publish(self, new: Resources, endpoints_now: Callable[[], Mapping[str, Json]]) -> bool:
         """Puts all of `new` in place of what is published; whether anything was different.
 
-        Endpoints and clusters come first, and are warm before routes and listeners lead calls to them; what nothing
-        leads to any more goes last. Waits for nothing while Envoy is not up: it will find the files. Raises
-        RejectedError, and then has put back what was there.
+        Endpoints, which are asked for when they are written, and clusters come first, and are warm before routes and
+        listeners lead calls to them; what nothing leads to any more goes last. Waits for nothing while Envoy is not up:
+        it will find the files. Raises RejectedError, and then has put back what was there.
         """
-        old = self.published
-        before = dict(self._written)
-        rejections = await self.rejections()
-        log_start = self._log.stat().st_size if self._log.exists() else 0
+        await self.news()
+        old, before = self.published, dict(self._written)
         try:
             self._write_each("sds", new.secrets)
-            self._write_each("eds", new.endpoints)
-            await self._settle([self._write_all("cds", {**old.clusters, **new.clusters})], rejections)
-            await self._settle(self._write_each("rds", new.routes), rejections)
-            await self._settle([self._write_all("lds", new.listeners)], rejections)
-        except _RefusedError as refused:
-            self._put_back(before)
-            raise RejectedError(self._words(log_start) or str(refused)) from None
+            self.publish_endpoints(endpoints_now())
+            await self._settle([self._write_all("cds", {**old.clusters, **new.clusters})])
+            await self._settle(self._write_each("rds", new.routes))
+            await self._settle([self._write_all("lds", new.listeners)])
         except BaseException:
             self._put_back(before)
             raise
@@ -70,14 +67,17 @@ class Publisher:
         self.published = new
         return self._written != before
 
+    async def news(self) -> str:
+        """What Envoy says of what it has rejected since it was last asked; "" where it has not, or is not up."""
+        stats = await self._stats("update_rejected$")
+        count = 0 if stats is None else _total(stats, ".update_rejected")
+        words = self._words()
+        more, self._rejections_seen = count > self._rejections_seen, count
+        return (words or "its log says why") if more else ""
+
     def publish_endpoints(self, endpoints: Mapping[str, Json]) -> None:
         """Endpoints alone, at once; may be called while `publish` waits."""
         self._write_each("eds", endpoints)
-
-    async def rejections(self) -> int | None:
-        """How many updates Envoy has rejected since it was started; None: it is not up."""
-        stats = await self._stats("update_rejected$")
-        return None if stats is None else _total(stats, ".update_rejected")
 
     def _write_all(self, kind: Kind, resources: Mapping[str, Json]) -> tuple[str, str] | None:
         return self._write(kind, "", list(resources.values()))
@@ -98,20 +98,20 @@ class Publisher:
         # In the name of a statistic Envoy writes _ for each colon.
         return f".{kind}.{name.replace(':', '_')}.version_text" if name else f".{kind}.version_text", version
 
-    async def _settle(self, written: Iterable[tuple[str, str] | None], rejections: int | None) -> None:
-        """Waits until Envoy has taken these files, and has warmed what they name. Raises _RefusedError."""
+    async def _settle(self, written: Iterable[tuple[str, str] | None]) -> None:
+        """Waits until Envoy has taken these files, and has warmed what they name. Raises RejectedError."""
         wanted = [entry for entry in written if entry]
         deadline = time.monotonic() + TAKEN_WITHIN_S
-        while wanted and rejections is not None:
+        while wanted:
             stats = await self._stats("(version_text|warming.*|update_rejected)$")
             if stats is None:
                 return
-            if _total(stats, ".update_rejected") > rejections:
-                raise _RefusedError("Envoy rejects it; its log says why")
+            if _total(stats, ".update_rejected") > self._rejections_seen:
+                raise RejectedError(await self.news())
             if not _total(stats, "warming_clusters") + _total(stats, "total_listeners_warming"):
                 wanted = [(name, version) for name, version in wanted if not _is_at(stats, name, version)]
             if time.monotonic() > deadline:
-                raise _RefusedError(f"Envoy has not taken it within {TAKEN_WITHIN_S:g} s")
+                raise RejectedError(f"it has not taken all of it within {TAKEN_WITHIN_S:g} s")
             await asyncio.sleep(POLL_S)
 
     def _put_back(self, before: Mapping[Path, bytes]) -> None:
@@ -139,12 +139,13 @@ class Publisher:
         text = answer.decode()
         return {name: value.strip('"') for name, _, value in (line.rpartition(": ") for line in text.splitlines())}
 
-    def _words(self, log_start: int) -> str:
-        """Why Envoy has rejected something since its log had that length."""
+    def _words(self) -> str:
+        """What Envoy's log says of rejections since this was last asked."""
         try:
             with self._log.open("rb") as log:
-                log.seek(log_start)
+                log.seek(self._log_seen)
                 lines = log.read().decode(errors="replace").splitlines()
+                self._log_seen = log.tell()
         except OSError:
             return ""
         return "; ".join(dict.fromkeys(line.partition(_REJECTED)[2] for line in lines if _REJECTED in line))
@@ -160,12 +161,12 @@ class Publisher:
         by_name: Callable[[Path, Json], str] = lambda path, one: str(one["name"])  # noqa: E731
         by_file: Callable[[Path, Json], str] = lambda path, one: unquote(path.stem)  # noqa: E731
         return Resources(
-            found("lds", by_name), found("cds", by_name), found("rds", by_name), found("eds", by_file), found("sds", by_name)
+            found("lds", by_name),
+            found("cds", by_name),
+            found("rds", by_name),
+            found("eds", by_file),
+            found("sds", by_name),
         )
-
-
-class _RefusedError(Exception):
-    """While Envoy is asked."""
 
 
 def _replace(path: Path, content: bytes) -> None:

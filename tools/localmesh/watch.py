@@ -20,9 +20,7 @@ def stamps(folders: Iterable[Path], files: Iterable[Path]) -> Stamps:
     found = {path: file_stamp(path) for path in files}
     for folder in folders:
         for parent, _, names in os.walk(folder):
-            found |= {
-                path: file_stamp(path) for name in names if (path := Path(parent, name)).suffix in SUFFIXES
-            }
+            found |= {path: file_stamp(path) for name in names if (path := Path(parent, name)).suffix in SUFFIXES}
     return found
 
 
@@ -30,7 +28,7 @@ async def changes(folders: Iterable[Path], files: Iterable[Path], known: Stamps)
     """New stamps whenever they are others than `known`, and have stayed so for EVERY_S.
 
     An editor may write a file in place: half of it, or none, is no content to go by. Whoever reads the files then
-    compares their stamps again. It looks rather than listens: it sees renames, links and folders that come and go alike.
+    compares their stamps again. Looking sees alike what is written in place, renamed, linked, and folders that come.
     """
     folders, files = tuple(folders), tuple(files)
     last = known

@@ -1,0 +1,216 @@
+"""Keeps Envoy at what the files say, rules, workloads, replicas and drills, and at which pods serve."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.config.files import write_whole
+from libs.telemetry import logs
+from tools.localmesh import drills
+from tools.localmesh.authority import Authority, identities
+from tools.localmesh.documents import KUSTOMIZATION
+from tools.localmesh.envoy.bootstrap import bootstrap
+from tools.localmesh.health import Health
+from tools.localmesh.mesh import Edge, Folders, Json, Mesh
+from tools.localmesh.nodes import shown
+from tools.localmesh.pods import HOME_ZONE, Pod, read_pods
+from tools.localmesh.problems import MeshError, Place, Problem
+from tools.localmesh.publish import Publisher, RejectedError
+from tools.localmesh.rules.faults import Fault
+from tools.localmesh.rules.read import read_rules
+from tools.localmesh.told import Board, read_status
+from tools.localmesh.translate import translate, translate_endpoints
+from tools.localmesh.watch import Stamps, changes, stamps
+from tools.localmesh.workloads import Registry, read_registry
+
+PODS = "pods.json"
+ASK_ENVOY_EVERY_S = 1.0
+READ_AGAIN_TIMES = 20
+
+
+@dataclass(frozen=True)
+class Paths:
+    """`state` is the controller's folder: pods.json, drills.json and status.json are in it, certificates, Envoy's files
+    and its working folder below it. `rules` and `base` have kustomizations."""
+
+    state: Path
+    rules: Path
+    base: Path
+
+    @property
+    def folders(self) -> Folders:
+        return Folders(self.state / "xds", self.state / "certificates")
+
+    @property
+    def envoy(self) -> Path:
+        return self.state / "envoy"
+
+    @property
+    def bootstrap(self) -> Path:
+        return self.state / "bootstrap.json"
+
+
+class Controller:
+    """`await start()`, then `await follow()` until it is cancelled, then `await stop()`."""
+
+    def __init__(self, paths: Paths, edge: Edge, certificate_ttl_s: float) -> None:
+        self._paths = paths
+        self._edge = edge
+        for folder in (paths.state, paths.folders.xds):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._authority = Authority(paths.state / "authority", paths.folders.certificates, ttl_s=certificate_ttl_s)
+        self._board = Board(paths.state, os.getpid())
+        self._health = Health(self._on_health)
+        self._publisher = Publisher(paths.folders.xds, paths.envoy)
+        self._known: Stamps = {}
+        # What calls may follow: while another mesh is being put in force, both.
+        self._live: list[tuple[Mesh, frozenset[str]]] = []
+
+    async def start(self) -> None:
+        """Writes everything for Envoy. Raises MeshError, with nothing changed, where the files cannot be used."""
+        before = read_status(self._paths.state)
+        self._known = self._look()
+        mesh = await asyncio.to_thread(self._read)
+        believed = {pod.app for pod in mesh.pods if before and pod.name in before.ready}
+        await self._put_in_force(mesh, believed)
+        write_whole(self._paths.bootstrap, json.dumps(bootstrap(self._paths.folders.xds, HOME_ZONE), indent=1))
+
+    async def follow(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_files())
+            group.create_task(self._follow_certificates())
+            group.create_task(self._follow_envoy())
+
+    async def stop(self) -> None:
+        """Envoy keeps what it has."""
+        await self._health.stop()
+
+    async def _follow_files(self) -> None:
+        paths = self._paths
+        async for known in changes((paths.rules, paths.base), self._own_files(), self._known):
+            self._known = known
+            await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            await self._put_in_force(await asyncio.to_thread(self._read))
+        except MeshError as error:
+            self._board.refused(error.problems)
+        except RejectedError as error:
+            self._board.refused([self._rejected(str(error))])
+        except Exception as error:  # a mistake in the translator leaves the old rules too
+            logs.error("translation_failed", error)
+            self._board.refused([self._problem(f"the translator fails: {type(error).__name__}: {error}")])
+
+    async def _put_in_force(self, mesh: Mesh, believed: Iterable[str] = ()) -> None:
+        before = list(self._live)
+        resources = await asyncio.to_thread(translate, mesh)
+        self._renew(mesh)
+        pods = [pod for live, _ in before for pod in live.pods]
+        self._health.follow(_apps([*pods, *mesh.pods]), believed)
+        self._live = [*before, (mesh, frozenset(resources.clusters))]
+        try:
+            published = await self._publisher.publish(resources, self._endpoints)
+        except BaseException:
+            self._live = before
+            self._publisher.publish_endpoints(self._endpoints())
+            raise
+        self._live = self._live[-1:]
+        self._health.follow(_apps(mesh.pods))
+        self._board.in_force(published, mesh.drills)
+        self._board.ready(mesh.pods, self._ready(mesh))
+
+    def _on_health(self, address: str, serves: bool, why: str) -> None:
+        self._publisher.publish_endpoints(self._endpoints())
+        for mesh, _ in self._live[-1:]:
+            names = [pod.name for pod in mesh.pods if pod.app == address]
+            logs.info("pod_serves" if serves else "pod_left", pods=names, address=address, why=why)
+            self._board.ready(mesh.pods, self._ready(mesh))
+
+    def _endpoints(self) -> dict[str, Json]:
+        found: dict[str, Json] = {}
+        for mesh, clusters in self._live:
+            found |= translate_endpoints(mesh.with_ready(self._ready(mesh)), clusters)
+        return found
+
+    def _ready(self, mesh: Mesh) -> frozenset[str]:
+        return frozenset(pod.name for pod in mesh.pods if pod.app in self._health.serving)
+
+    async def _follow_certificates(self) -> None:
+        while True:
+            look_at = self._renew(self._live[-1][0])
+            await asyncio.sleep(max(0.1, look_at - time.time()))
+
+    def _renew(self, mesh: Mesh) -> float:
+        """Certificates for all who need one, before Envoy is told to use them; when to look again, in Unix seconds."""
+        pods = (pod.workload for pod in mesh.pods)
+        return self._authority.renew(identities(pods), time.time())
+
+    async def _follow_envoy(self) -> None:
+        """Tells what an Envoy that was started later does not take of what is there."""
+        while True:
+            await asyncio.sleep(ASK_ENVOY_EVERY_S)
+            if len(self._live) == 1 and (words := await self._publisher.news()):
+                self._board.refused([self._rejected(words)])
+
+    def _read(self) -> Mesh:
+        """The files as they are, and were at one moment: what changes while it is read is read again."""
+        for _ in range(READ_AGAIN_TIMES):
+            before = self._look()
+            try:
+                mesh: Mesh | MeshError = self._mesh()
+            except MeshError as error:
+                mesh = error
+            if self._look() == before:
+                break
+        if isinstance(mesh, MeshError):
+            raise mesh
+        return mesh
+
+    def _mesh(self) -> Mesh:
+        paths = self._paths
+        registry = read_registry(paths.base)
+        rules = read_rules(paths.rules, registry)
+        return Mesh(registry, self._pods(registry), rules, self._edge, paths.folders, drills=self._drills())
+
+    def _pods(self, registry: Registry) -> tuple[Pod, ...]:
+        path = self._paths.state / PODS
+        try:
+            return tuple(read_pods(path, registry))
+        except KeyError as error:
+            text = (
+                f"there is no workload {error} in {shown(self._paths.base)}, and a pod of it runs; stop it, or add it"
+            )
+        except (OSError, ValueError, TypeError) as error:
+            text = f"cannot be read ({error}); what starts the pods writes it"
+        raise MeshError([Problem(Place(path, 1), "", text)])
+
+    def _drills(self) -> dict[str, Fault]:
+        try:
+            return drills.drills(self._paths.state)
+        except drills.DrillError as error:
+            raise MeshError([Problem(Place(self._paths.state / drills.FILE, 1), "", str(error))]) from None
+
+    def _look(self) -> Stamps:
+        return stamps((self._paths.rules, self._paths.base), self._own_files())
+
+    def _own_files(self) -> tuple[Path, ...]:
+        return (self._paths.state / PODS, self._paths.state / drills.FILE)
+
+    def _rejected(self, words: str) -> Problem:
+        return self._problem(f"Envoy does not take what the rules make: {words}")
+
+    def _problem(self, text: str) -> Problem:
+        """Of all the rules together."""
+        return Problem(Place(shown(self._paths.rules / KUSTOMIZATION), 1), "", text)
+
+
+def _apps(pods: Iterable[Pod]) -> set[str]:
+    return {pod.app for pod in pods if pod.app}
