@@ -47,7 +47,7 @@ class Retries:
     try goes to another replica."""
 
     attempts: int
-    place: Place = field(compare=False)
+    place: Place | None = field(default=None, compare=False)
     path: str = field(default="", compare=False)
     per_try_timeout_s: float | None = None
     on: tuple[str, ...] = ()

@@ -66,6 +66,8 @@ def read_match(node: Node, namespace: str) -> Match:
     )
     if "gateways" in fields and ("sourceLabels" in fields or "sourceNamespace" in fields):
         raise fields["gateways"].problem("Istio ignores sourceLabels and sourceNamespace beside gateways; keep one")
+    if "ignoreUriCase" in fields and not {"exact", "prefix"} & set(fields["uri"].entries() if "uri" in fields else ()):
+        raise fields["ignoreUriCase"].problem("is for uri: {exact: ...} and {prefix: ...} only; remove it")
     return Match(
         node.place,
         node.path,
