@@ -27,13 +27,13 @@ default_plan: tests
 
 @dataclass(frozen=True)
 class RunningStack:
-    """A stack that answers. `address` is its gateway's."""
+    """A stack that answers. `address` is where its users dial."""
 
     stack: Stack
 
     @property
     def address(self) -> str:
-        return self.stack.address("gateway")
+        return self.stack.entry
 
     def token(self, scopes: Iterable[str] | None = None, tenant: str = "tests") -> str:
         """A token that the gateway takes; with every scope where none are named."""

@@ -45,7 +45,7 @@ def asked(whole: WholeStack) -> str:
 
 async def contents(whole: WholeStack) -> list[object]:
     """Every collection with all of its documents, their versions and times."""
-    async with weft.client.connect(whole.address("gateway"), token=whole.key("developer.token")) as client:
+    async with weft.client.connect(whole.entry, token=whole.key("developer.token")) as client:
         listed = await client.collections.ListCollections(collection_service_pb2.ListCollectionsRequest())
         return [(collection, await documents(client, collection.name)) for collection in listed.collections]
 
@@ -69,7 +69,7 @@ async def test_rag_is_killed_in_the_midst_of_an_ingest(whole: WholeStack, tmp_pa
     folder = tmp_path / "reports"
     write_corpus(folder, FILES)
     write_long_document(folder / "report-010-long.md")
-    async with weft.client.connect(whole.address("gateway"), token=whole.key("developer.token")) as client:
+    async with weft.client.connect(whole.entry, token=whole.key("developer.token")) as client:
 
         async def stored() -> int:
             return await stored_passages(whole.address("qdrant"), whole.key("qdrant.key"), TENANT)
@@ -132,7 +132,7 @@ async def test_all_parts_are_killed(whole: WholeStack) -> None:
 async def test_what_is_stopped_goes_on_where_it_was(whole: WholeStack) -> None:
     """`down` and Ctrl-C leave nothing behind but the data: the next `up` finds it and ingests no sample again."""
     whole.up()
-    async with weft.client.connect(whole.address("gateway"), token=whole.key("developer.token")) as client:
+    async with weft.client.connect(whole.entry, token=whole.key("developer.token")) as client:
         for document in (await documents(client, SAMPLE_COLLECTION))[:1]:
             await client.documents.DeleteDocument(
                 document_service_pb2.DeleteDocumentRequest(

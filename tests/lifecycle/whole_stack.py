@@ -12,9 +12,11 @@ import psutil
 
 from libs.testing.eventually import eventually
 from tests.commands import run_weft, start_weft
+from tools.stack.ports import setting
 from tools.stack.snapshot import read_snapshot
 
-PARTS = ("gateway", "rag", "embedding", "inference", "issuer", "triton", "redis", "qdrant")
+SERVICES = ("gateway", "rag", "embedding", "inference", "inference-gpu")
+PARTS = (*SERVICES, "envoy", "mesh", "issuer", "triton", "redis", "qdrant")
 # What a test waits for, sooner than a user would want to pay for it.
 SETTINGS = {"WEFT_RAG_INGEST_LEASE_S": "5", "WEFT_RAG_SWEEP_EVERY_S": "0.5", "WEFT_RAG_SWEEP_GRACE_S": "0"}
 GONE_WITHIN_S = 20.0
@@ -26,7 +28,7 @@ class WholeStack:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self._environment = {**{f"WEFT_PORT_{part.upper()}": "0" for part in PARTS}, **SETTINGS}
+        self._environment = {**{setting(part): "0" for part in PARTS}, **SETTINGS}
         self._seen: dict[int, psutil.Process] = {}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -70,6 +72,13 @@ class WholeStack:
         snapshot = read_snapshot(self.state)
         assert snapshot
         return next(each.address for each in snapshot.parts if each.name == part)
+
+    @property
+    def entry(self) -> str:
+        """Where users dial."""
+        snapshot = read_snapshot(self.state)
+        assert snapshot
+        return snapshot.entry
 
     def key(self, name: str) -> str:
         """A token or password of the stack."""

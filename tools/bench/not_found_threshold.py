@@ -21,7 +21,7 @@ import weft.client
 from libs.testing import pyfaq
 from tools.stack import parts
 from tools.stack.bringup import bring_up
-from tools.stack.part import Stack
+from tools.stack.part import Stack, load_declaration
 from tools.stack.snapshot import Snapshot
 from tools.stack.tokens import all_scopes, stack_token
 from weft.rag.v1 import collection_service_pb2, document_pb2, document_service_pb2, search_service_pb2
@@ -62,7 +62,7 @@ def shares(questions: Sequence[Weighed], measure: Measure, threshold: float) -> 
 def main() -> None:
     """Measures and prints."""
     with tempfile.TemporaryDirectory() as folder:
-        ports = {part.name: "0" for part in parts.DECLARATION.parts}
+        ports = {part.name: "0" for part in load_declaration(parts.__name__).parts}
         launched = bring_up(Path(folder), parts.__name__, _Silent(), ports=ports)
         try:
             chosen_on, tested_on = asyncio.run(_measure(launched.stack))
@@ -84,7 +84,7 @@ def main() -> None:
 
 async def _measure(stack: Stack) -> tuple[list[Weighed], list[Weighed]]:
     token = stack_token(stack.folder("keys"), subject="bench", tenant="bench", scopes=all_scopes(), ttl_s=3600)
-    async with weft.client.connect(stack.address("gateway"), token=token) as client:
+    async with weft.client.connect(stack.entry, token=token) as client:
         await _ingest(client)
         words = Bm25(Bm25Config(tokenizer=TokenizerType.Code))
         chosen_on = [await _weigh(client, words, asked) for asked in pyfaq.calibration()]

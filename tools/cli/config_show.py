@@ -10,6 +10,7 @@ from tools.stack import explain_plans, explain_services
 from tools.stack.explained import Explained, Level, Says, UnknownKeyError, no_such_key
 from tools.stack.part import Part, load_declaration
 from tools.stack.plans import PLANS_FILE
+from tools.stack.replicas import SERVICES
 from tools.stack.snapshot import Snapshot, read_snapshot
 
 WRONG = 2
@@ -31,7 +32,7 @@ class Place:
     def all_keys(self) -> Iterator[str]:
         """All keys that have a value here."""
         yield from explain_services.stack_keys(self.parts)
-        for service in explain_services.SERVICES:
+        for service in SERVICES:
             yield from explain_services.service_keys(service)
         if self.text is not None:
             yield from explain_plans.keys(self.text)
@@ -108,7 +109,10 @@ def _place(state: Path, file: Path | None, module: str, named: bool) -> Place:
         text = read(path, str(file) if file else None) if file or path.exists() else None
     except PlansError as error:
         spoilt = error
-    return Place(load_declaration(module).parts, state, named, path, text, spoilt, read_snapshot(state))
+    snapshot = read_snapshot(state)
+    running = snapshot is not None and snapshot.phase in ("starting", "up")
+    parts = load_declaration(snapshot.declaration if snapshot and running else module).parts
+    return Place(parts, state, named, path, text, spoilt, snapshot)
 
 
 def _source(said: Says) -> str:

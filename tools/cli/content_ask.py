@@ -8,7 +8,6 @@ from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
 
-import weft.client
 from tools.cli.calling import run_call
 from tools.cli.gateway import Access
 from weft.rag.v1 import answer_service_pb2, passage_pb2
@@ -31,7 +30,7 @@ def run_ask(
         request = answer_service_pb2.StreamAnswerRequest(
             question=answer_service_pb2.Question(collection=collection, text=question)
         )
-        async with weft.client.connect(access.address, token=access.token) as client:
+        async with access.connect() as client:
             stream = client.answers.StreamAnswer(request)
             outcome = await (_print_json(stream) if as_json else _print_answer(stream))
         return int(outcome == answer_service_pb2.ANSWER_OUTCOME_BUDGET)

@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import weft.client
 from tools.cli.calling import run_call
 from tools.cli.gateway import Access
 from tools.ingest.ingest import Outcome, ingest
@@ -43,7 +42,7 @@ def run_ingest(
                 progress.advance(bar)
 
             try:
-                async with weft.client.connect(access.address, token=access.token) as client:
+                async with access.connect() as client:
                     await ingest(client, collection, sources, tell, send_all=send_all)
             finally:
                 progress.stop()

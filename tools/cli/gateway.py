@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import weft.client
 
 AddressOption = Annotated[
     str | None,
@@ -29,10 +32,17 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}|weft_[A-Za-z0-9._-]+
 
 @dataclass(frozen=True)
 class Access:
-    """Where the gateway is, and the caller's token or API key."""
+    """Where the gateway is, and the caller's token or API key. `certificate` is what the gateway is known by where that
+    is no authority of the system's."""
 
     address: str
     token: str
+    certificate: Path | None = None
+
+    def connect(self) -> weft.client.Client:
+        from tools.stack.dial import connect
+
+        return connect(self.address, self.token, self.certificate)
 
 
 class AccessError(RuntimeError):
@@ -43,17 +53,17 @@ def access(state: Path, address: str | None, token_file: Path | None) -> Access:
     """What is named; for what is not, the stack on `state`. Raises AccessError."""
     from tools.stack.setup import TOKEN_FILE
 
-    token_path = token_file or state / "keys" / TOKEN_FILE
-    return Access(address or _stack_address(state), _read_token(token_path))
+    token = _read_token(token_file or state / "keys" / TOKEN_FILE)
+    return Access(address, token) if address else _of_stack(state, token)
 
 
-def _stack_address(state: Path) -> str:
+def _of_stack(state: Path, token: str) -> Access:
     from tools.stack.snapshot import read_snapshot
 
     snapshot = read_snapshot(state)
     if snapshot is None or snapshot.phase not in ("starting", "up"):
         raise AccessError(f"no stack is running on {state}: start it with `weft up`, or name a gateway with --address")
-    return next(part.address for part in snapshot.parts if part.name == "gateway")
+    return Access(snapshot.entry, token, Path(snapshot.certificate) if snapshot.certificate else None)
 
 
 def _read_token(path: Path) -> str:

@@ -43,7 +43,7 @@ def run_create(wanted: Wanted, state: Path, address: str | None, token_file: Pat
         request = pb.CreateKeyRequest(description=wanted.description, scopes=wanted.scopes, plan=wanted.plan)
         if wanted.ttl_s is not None:
             request.ttl.CopyFrom(Duration(seconds=wanted.ttl_s))
-        async with weft.client.connect(access.address, token=access.token) as client:
+        async with access.connect() as client:
             made = await client.keys.CreateKey(request)
         if as_json:
             _print(made)
@@ -60,7 +60,7 @@ def run_list(state: Path, address: str | None, token_file: Path | None, *, as_js
     """Answers the exit code."""
 
     async def call(access: Access) -> int:
-        async with weft.client.connect(access.address, token=access.token) as client:
+        async with access.connect() as client:
             keys = [key async for key in _keys(client)]
         if as_json:
             _print(pb.ListKeysResponse(keys=keys))
@@ -78,7 +78,7 @@ def run_revoke(key_id: str, state: Path, address: str | None, token_file: Path |
     """Answers the exit code."""
 
     async def call(access: Access) -> int:
-        async with weft.client.connect(access.address, token=access.token) as client:
+        async with access.connect() as client:
             ended = await client.keys.RevokeKey(pb.RevokeKeyRequest(key_id=key_id))
         if as_json:
             _print(ended)

@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.stack.launch import is_claimed
-from tools.stack.part import load_declaration
 from tools.stack.settings_state import SettingsState, settings_state
 from tools.stack.snapshot import read_snapshot
 from tools.stack.status import PartStatus, StackStatus, look, nothing
@@ -22,7 +21,7 @@ MIB = 1024 * 1024
 def run_status(state: Path, *, as_json: bool) -> int:
     """Answers the exit code: 0 if the stack is ready."""
     snapshot = read_snapshot(state)
-    status = look(snapshot, load_declaration(snapshot.declaration).parts) if snapshot else nothing("stopped")
+    status = look(snapshot) if snapshot else nothing("stopped")
     if not status.supervisor_pid and is_claimed(state):
         status = nothing("setting up")
     settings = settings_state(state, status)

@@ -19,20 +19,20 @@ WATCH_EVERY_S = 0.5
 INTERRUPTED = 130
 
 
-def run_up(state: Path, module: str, *, detach: bool, port_offset: int, ports: Mapping[str, str]) -> int:
+def run_up(state: Path, name: str, *, detach: bool, port_offset: int, ports: Mapping[str, str]) -> int:
     """Answers the exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         with StackProgress() as progress:
-            launched = bring_up(state, module, progress, port_offset=port_offset, ports=ports)
+            launched = bring_up(state, name, progress, port_offset=port_offset, ports=ports)
     except (StackError, SetupError, PartError, KeyFileError) as error:
         print(f"weft: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("weft: interrupted; nothing is running", file=sys.stderr)
         return INTERRUPTED
-    print(load_declaration(module).hints(launched.stack), flush=True)
+    print(load_declaration(name).hints(launched.stack), flush=True)
     if detach:
         launched.let_go()
         return 0
@@ -68,7 +68,9 @@ def _stop(launched: Launched) -> int:
 
 
 def _tell_changes(before: Snapshot, now: Snapshot) -> None:
-    for was, part in zip(before.parts, now.parts, strict=True):
+    earlier = {part.name: part for part in before.parts}
+    for part in now.parts:
+        was = earlier.get(part.name, part)
         if part.state == "restarting" and was.state != "restarting":
             print(f"{part.name}: {part.last_exit.splitlines()[0]}; it is being restarted", file=sys.stderr)
         elif part.state == "ready" and (was.state == "restarting" or part.restarts > was.restarts):

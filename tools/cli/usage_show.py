@@ -45,7 +45,7 @@ def run_usage(
     """`what`: usage, tenants or budgets. Answers the exit code."""
 
     async def call(access: Access) -> int:
-        async with weft.client.connect(access.address, token=access.token) as client:
+        async with access.connect() as client:
             if what == "budgets":
                 told = await client.usage.ListBudgets(pb.ListBudgetsRequest())
                 if as_json:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tools.stack.launch import Launched, claim, launch
-from tools.stack.part import Declaration, Stack, StackError, load_declaration
+from tools.stack.part import Declaration, StackError, declared_stack, load_declaration
 from tools.stack.ports import check_free, resolve_ports
 from tools.stack.snapshot import Snapshot
 from tools.stack.status import unhealthy
@@ -26,19 +26,20 @@ class Reporter(Protocol):
 
 
 def bring_up(
-    state: Path, module: str, reporter: Reporter, *, port_offset: int = 0, ports: Mapping[str, str] | None = None
+    state: Path, name: str, reporter: Reporter, *, port_offset: int = 0, ports: Mapping[str, str] | None = None
 ) -> Launched:
-    """Starts the stack that the module declares; answers when all parts are healthy and the first use is done.
+    """Starts the stack that `load_declaration(name)` declares; answers when all parts are healthy and it was used once.
 
     Whatever goes wrong or interrupts: nothing is left running. `StackError`, `SetupError` and `KeyFileError` tell the
     user what to do.
     """
-    declaration = load_declaration(module)
-    stack = Stack(state, resolve_ports(declaration.parts, offset=port_offset, chosen=ports or {}))
+    declaration = load_declaration(name)
+    resolved = resolve_ports(declaration.parts, offset=port_offset, chosen=ports or {}, others=declaration.others)
+    stack = declared_stack(name, state, resolved)
     held = claim(state)
     check_free(stack.ports)
     declaration.prepare(stack, reporter.step)
-    launched = launch(stack, module, held, declaration.parts)
+    launched = launch(stack, held, declaration.parts)
     try:
         _wait_until_up(launched, reporter)
         _wait_until_healthy(launched, declaration, reporter)

@@ -12,10 +12,10 @@ from libs.parts.cache import cache_root
 from tools.stack.explained import Explained, Level, Says
 from tools.stack.part import DEFAULT_STATE, Part
 from tools.stack.ports import setting
+from tools.stack.replicas import SERVICES
 from tools.stack.snapshot import PartSnapshot, Snapshot
 from tools.stack.start import OTLP_ENDPOINT, set_by_the_stack
 
-SERVICES = ("gateway", "rag", "embedding", "inference")
 SECRET = "(secret)"
 STATE_VARIABLE = "WEFT_STATE"
 CACHE_VARIABLE = "WEFT_CACHE"

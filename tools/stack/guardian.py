@@ -1,10 +1,11 @@
 """Stands over a supervisor and leaves nothing behind when it ends, however it ends.
 
-    python -I -S guardian.py COMMAND...
+    python -I -S guardian.py FOLDER COMMAND...
 
 The guardian is the subreaper of all that COMMAND starts: whatever loses its parent becomes the guardian's child, also
-what has left its process group or session. When COMMAND has ended, all of them are killed and the shared memory they
-left is removed. If the guardian itself is killed, the kernel sends the supervisor SIGTERM, which then does the same.
+what has left its process group or session. When COMMAND has ended, all of them are killed, and the shared memory and
+the sockets in FOLDER that they left are removed. If the guardian itself is killed, the kernel sends the supervisor
+SIGTERM, which then does the same.
 Only a few modules of the standard library, because this process lives as long as the stack.
 """
 
@@ -12,7 +13,9 @@ import contextlib
 import ctypes
 import os
 import signal
+import stat
 import sys
+from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -20,7 +23,7 @@ ORPHANS_EVERY_S = 1.0  # how long what a part that died has left behind may live
 SHARED_MEMORY = "/dev/shm"
 
 
-def main(command: list[str]) -> int:
+def main(folder: str, command: list[str]) -> int:
     """Answers the exit code of the command; 128 + N if signal N ended it."""
     adopt_orphans()
     guardian = os.getpid()
@@ -40,6 +43,7 @@ def main(command: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     end_children()
     remove_shared_memory()
+    remove_sockets(folder)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
@@ -68,6 +72,26 @@ def remove_shared_memory() -> None:
             if kind == "weft" and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{SHARED_MEMORY}/{name}")
+
+
+def remove_sockets(folder: str, depth: int = 2) -> None:
+    """Removes the sockets in a folder, and so deep in it: nobody listens there any more."""
+    for left in _entries(folder, stat.S_ISSOCK):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(left)
+    for inner in _entries(folder, stat.S_ISDIR) if depth else ():
+        remove_sockets(inner, depth - 1)
+
+
+def _entries(folder: str, kind: Callable[[int], bool]) -> list[str]:
+    """Of one kind; none where the folder has gone."""
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if kind(entry.stat(follow_symlinks=False).st_mode):
+                    found.append(entry.path)
+    return found
 
 
 def _kill_all_but(kept: int | None) -> None:
@@ -101,8 +125,8 @@ def _children_by_parent() -> list[int]:
     own, children = str(os.getpid()), []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/stat") as stat:
-                if stat.read().rpartition(")")[2].split()[1] == own:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[1] == own:
                     children.append(int(pid))
         except OSError:
             continue
@@ -115,4 +139,4 @@ def _prctl(option: int, value: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -18,6 +18,7 @@ from tools.stack import guardian
 from tools.stack.leash import LET_GO
 from tools.stack.logs import last_lines
 from tools.stack.part import Part, Stack, StackError
+from tools.stack.requests import discard_request
 from tools.stack.snapshot import Snapshot, process_start, read_snapshot
 
 ENDED = ("stopped", "failed")
@@ -116,13 +117,14 @@ class Launched:
         self.guardian.wait()
 
 
-def launch(stack: Stack, declaration: str, held: Claim, parts: Sequence[Part]) -> Launched:
-    """Starts the supervisor of the stack that the module declares; the claim passes to it."""
+def launch(stack: Stack, held: Claim, parts: Sequence[Part]) -> Launched:
+    """Starts the supervisor of a declared stack; the claim passes to it."""
     (stack.state / "state.json").unlink(missing_ok=True)
+    discard_request(stack.state)
     guardian.remove_shared_memory()  # of a stack whose guardian was killed too
     ports = [f"{part.name}={stack.ports[part.name]}" for part in parts]
-    supervisor = [sys.executable, "-P", "-m", "tools.stack", str(stack.state), declaration, *ports]
-    command = [sys.executable, "-I", "-S", guardian.__file__, *supervisor]
+    supervisor = [sys.executable, "-P", "-m", "tools.stack", str(stack.state), stack.declaration, *ports]
+    command = [sys.executable, "-I", "-S", guardian.__file__, str(stack.state), *supervisor]
     with stack.log("supervisor").open("ab") as log:
         process = subprocess.Popen(
             command,

@@ -22,10 +22,21 @@ class StackError(RuntimeError):
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack: the folder of its state, and the port of each part by name."""
+    """One stack: the folder of its state, the port of each part by name, and what `load_declaration` took.
+
+    `entry_part` is the part that users dial, `certificate` what they know it by where it speaks TLS.
+    """
 
     state: Path
     ports: Mapping[str, int]
+    declaration: str = ""
+    entry_part: str = ""
+    certificate: Path | None = None
+
+    @property
+    def entry(self) -> str:
+        """Where users dial, host:port."""
+        return self.address(self.entry_part)
 
     def address(self, part: str) -> str:
         return f"{LOOPBACK}:{self.ports[part]}"
@@ -43,7 +54,11 @@ class Part:
 
     `start` answers when the part is ready, or raises `PartError`. A part is started when those that it `needs` are
     ready, and stopped before them. `health` names the gRPC services that must say SERVING for the stack to be ready (""
-    is the process itself); with none, an open port is enough.
+    is the process itself); with none, an open port is enough. A `port` of 0 is any free one.
+
+    For restarts: parts with the same `replica_of` answer for each other, `unseen` says why callers do not yet choose
+    the part again ("" when they do), and `restart_note` what a restart means where no other has to answer for it.
+    `stop_within_s` is how long it may take to end when it is asked to.
     """
 
     name: str
@@ -51,6 +66,10 @@ class Part:
     start: Callable[[Stack], RunningPart]
     needs: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
+    replica_of: str = ""
+    unseen: Callable[[Stack], str] = lambda stack: ""
+    restart_note: str = ""
+    stop_within_s: float = 15.0
 
 
 @dataclass(frozen=True)
@@ -66,26 +85,46 @@ class RestartPolicy:
         return float(min(self.limit_s, self.first_s * 2.0 ** min(failures - 1, 32)))
 
 
+StandIn = Callable[[Stack, str], tuple[Stack, Part]]
+
+
 @dataclass(frozen=True)
 class Declaration:
     """A kind of stack.
 
     `prepare` does all of the set-up before the start, `first_use` what needs the running stack. Both are called at
-    every start and do only what is not yet done. `hints` is what to try next, for the user to read.
+    every start and do only what is not yet done. `hints` is what to try next, for the user to read. `entry` is the part
+    that users dial, and `certificate` what they know it by where it speaks TLS. `others` are parts that the stack has
+    with other options: that their ports are set is no mistake. `stand_in` makes one more replica of a `replica_of`, and
+    the stack that it knows itself in, to answer while the only one is restarted.
     """
 
     parts: tuple[Part, ...]
     prepare: Callable[[Stack, Progress], None]
     first_use: Callable[[Stack, Progress], None]
     hints: Callable[[Stack], str]
+    entry: str
+    certificate: Path | None = None
+    others: frozenset[str] = frozenset()
+    stand_in: StandIn | None = None
     restarts: RestartPolicy = RestartPolicy()
 
 
-def load_declaration(module: str) -> Declaration:
-    """`DECLARATION` of a module."""
-    declaration = importlib.import_module(module).DECLARATION
+def load_declaration(name: str) -> Declaration:
+    """What `declare` of a module makes of options: "package.module" or "package.module?options".
+
+    Raises StackError for options that cannot be meant.
+    """
+    module, _, options = name.partition("?")
+    declaration = importlib.import_module(module).declare(options)
     assert isinstance(declaration, Declaration)
     return declaration
+
+
+def declared_stack(name: str, state: Path, ports: Mapping[str, int]) -> Stack:
+    """The stack that `load_declaration(name)` declares, with its state and ports."""
+    declaration = load_declaration(name)
+    return Stack(state, ports, name, declaration.entry, declaration.certificate)
 
 
 def start_waves(parts: Sequence[Part]) -> list[list[Part]]:

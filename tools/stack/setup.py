@@ -10,6 +10,7 @@ from pathlib import Path
 from libs.config.files import write_whole
 from libs.parts.cache import Progress
 from libs.parts.install import REPOSITORY_ROOT
+from tools.stack.mesh import has_mesh, prepare_mesh
 from tools.stack.part import DEFAULT_STATE, LAUNCHER, Stack, StackError
 from tools.stack.plans import ensure_plans
 
@@ -32,6 +33,8 @@ def prepare(stack: Stack, progress: Progress) -> None:
     from tools.stack.tokens import all_scopes, stack_token
 
     ensure_plans(stack)
+    if has_mesh(stack):
+        prepare_mesh(stack)
     ensure_triton(progress)
     progress("keys and token", 0.0)
     folder = stack.folder("keys")
@@ -61,20 +64,31 @@ def hints(stack: Stack) -> str:
     weft = _from_here(LAUNCHER if LAUNCHER.exists() else Path(sys.argv[0]).absolute())
     state = "" if stack.state == DEFAULT_STATE else f" --state {_from_here(stack.state)}"
     token = _from_here(stack.folder("keys") / TOKEN_FILE)
-    gateway = stack.address("gateway")
+    security = _security(stack.certificate)
     return "\n".join(
         [
-            f"Weft is ready. The gateway is at {gateway} (gRPC without TLS). Try:",
+            f"Weft is ready at {stack.entry} (gRPC {'with' if stack.certificate else 'without'} TLS). Try:",
             f'  {weft} ask{state} --collection {SAMPLE_COLLECTION} "{QUESTION}"',
-            f'  grpcurl -plaintext -H "authorization: Bearer $(cat {token})" {gateway} {WHO_AM_I}',
+            f'  grpcurl {security} -H "authorization: Bearer $(cat {token})" {stack.entry} {WHO_AM_I}',
         ]
     )
+
+
+def _security(certificate: Path | None) -> str:
+    """grpcurl's options for how the stack is dialled."""
+    if certificate is None:
+        return "-plaintext"
+    from tools.stack.certificate import name_to_ask_for
+
+    name = name_to_ask_for(certificate)
+    return f"-cacert {_from_here(certificate)}" + (f" -servername {name}" if name else "")
 
 
 async def _ingest_sample(stack: Stack, progress: Progress) -> None:
     import weft.client
     from tools.ingest.ingest import Outcome, ingest
     from tools.ingest.sources import Source
+    from tools.stack.dial import connect
 
     sources = [Source(path, f"sample-{path.stem}", "markdown") for path in sorted(SAMPLE.glob("*.md"))]
     outcomes: list[Outcome] = []
@@ -85,7 +99,7 @@ async def _ingest_sample(stack: Stack, progress: Progress) -> None:
 
     token = (stack.folder("keys") / TOKEN_FILE).read_text().strip()
     try:
-        async with weft.client.connect(stack.address("gateway"), token=token) as client:
+        async with connect(stack.entry, token, stack.certificate) as client:
             await ingest(client, SAMPLE_COLLECTION, sources, tell)
     except weft.client.CallError as error:
         raise StackError(f"cannot ingest the sample collection: {error}; see `weft logs`") from error

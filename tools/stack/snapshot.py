@@ -12,7 +12,8 @@ FILE = "state.json"
 
 @dataclass(frozen=True)
 class PartSnapshot:
-    """One part. Times are Unix times in seconds; `since` is when it came into this state."""
+    """One part. Times are Unix times in seconds; `since` is when it came into this state. `health` and `replica_of` are
+    as in `Part`."""
 
     name: str
     address: str
@@ -21,11 +22,27 @@ class PartSnapshot:
     since: float = 0.0
     restarts: int = 0
     last_exit: str = ""
+    health: tuple[str, ...] = ()
+    replica_of: str = ""
+
+
+@dataclass(frozen=True)
+class TaskSnapshot:
+    """What the supervisor was asked to do (`tools.stack.requests`), and how far it is. `error` says why it ended
+    otherwise than asked."""
+
+    id: str
+    step: str = ""
+    done: bool = False
+    error: str = ""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The stack as its supervisor sees it. `supervisor_start` tells a process from a later one with the same id."""
+    """The stack as its supervisor sees it. `supervisor_start` tells a process from a later one with the same id.
+
+    `entry` is where users dial; `certificate` (a PEM file, or "") what they know it by.
+    """
 
     supervisor_pid: int
     supervisor_start: int
@@ -33,6 +50,9 @@ class Snapshot:
     phase: Phase = "starting"
     error: str = ""
     parts: tuple[PartSnapshot, ...] = ()
+    entry: str = ""
+    certificate: str = ""
+    task: TaskSnapshot | None = None
 
     @property
     def ready(self) -> bool:
@@ -55,8 +75,9 @@ def read_snapshot(state: Path) -> Snapshot | None:
     """The stack as it is: a snapshot whose supervisor is gone says that everything is stopped. None: nothing known."""
     try:
         content = json.loads((state / FILE).read_text())
-        parts = tuple(PartSnapshot(**part) for part in content.pop("parts"))
-        snapshot = Snapshot(**content, parts=parts)
+        parts = tuple(PartSnapshot(**{**part, "health": tuple(part["health"])}) for part in content.pop("parts"))
+        task = content.pop("task")
+        snapshot = Snapshot(**content, task=task and TaskSnapshot(**task), parts=parts)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     if process_start(snapshot.supervisor_pid) == snapshot.supervisor_start:

@@ -11,7 +11,6 @@ from typing import Any
 
 import psutil
 
-from tools.stack.part import Part
 from tools.stack.snapshot import PartSnapshot, Snapshot
 
 PROBE_TIMEOUT_S = 2.0
@@ -65,11 +64,10 @@ def nothing(phase: str) -> StackStatus:
     return StackStatus(False, phase, "", None, 0, ())
 
 
-def look(snapshot: Snapshot, declared: Sequence[Part]) -> StackStatus:
+def look(snapshot: Snapshot) -> StackStatus:
     """Asks every part that is said to be ready, all at once."""
-    health = {part.name: part.health for part in declared}
     with ThreadPoolExecutor(max_workers=max(1, len(snapshot.parts))) as pool:
-        parts = tuple(pool.map(lambda part: _part_status(part, health.get(part.name, ())), snapshot.parts))
+        parts = tuple(pool.map(_part_status, snapshot.parts))
     alive = snapshot.phase not in ("stopped", "failed")
     return StackStatus(
         ready=snapshot.ready and all(part.state == "ready" for part in parts),
@@ -109,9 +107,9 @@ def _grpc_problem(address: str, services: Sequence[str]) -> str:
     return ""
 
 
-def _part_status(part: PartSnapshot, services: Sequence[str]) -> PartStatus:
+def _part_status(part: PartSnapshot) -> PartStatus:
     state, detail = str(part.state), part.last_exit
-    if part.state == "ready" and (problem := unhealthy(part.address, services)):
+    if part.state == "ready" and (problem := unhealthy(part.address, part.health)):
         state, detail = "unhealthy", problem
     pids = _tree(part.pid) if part.pid else []
     memory = [_memory(pid) for pid in pids]

@@ -12,12 +12,13 @@ from typing import Protocol
 from libs.parts.processes import PartError, RunningPart
 from tools.stack.guardian import adopt_orphans
 from tools.stack.logs import rotate
-from tools.stack.part import Part, RestartPolicy, Stack, start_waves
-from tools.stack.snapshot import Phase, Snapshot, write_snapshot
+from tools.stack.part import Declaration, Part, RestartPolicy, Stack, start_waves
+from tools.stack.requests import Restart, discard_request, read_request
+from tools.stack.rolling import Rolling
+from tools.stack.snapshot import PartSnapshot, Phase, Snapshot, TaskSnapshot, write_snapshot
 
 POLL_S = 0.1
-IDLE_POLL_S = 1.0
-STOP_GRACE_S = 15.0  # a service's own grace is 10 s
+IDLE_POLL_S = 0.5
 LOG_LIMIT_BYTES = 8 * 1024 * 1024
 EXIT_TEXT_LIMIT = 4_000  # characters
 
@@ -44,8 +45,20 @@ class Board:
             sys.stdout.flush()
         self._change(lambda snapshot: snapshot.with_part(name, **changes))
 
+    def add(self, part: PartSnapshot) -> None:
+        self._change(lambda snapshot: replace(snapshot, parts=(*snapshot.parts, part)))
+
+    def remove(self, name: str) -> None:
+        self._change(
+            lambda snapshot: replace(snapshot, parts=tuple(part for part in snapshot.parts if part.name != name))
+        )
+
     def phase(self, phase: Phase, error: str = "") -> None:
         self._change(lambda snapshot: replace(snapshot, phase=phase, error=error or snapshot.error))
+
+    def task(self, request: Restart, step: str, *, done: bool = False, error: str = "") -> None:
+        """How far a request is."""
+        self._change(lambda snapshot: replace(snapshot, task=TaskSnapshot(request.id, step, done, error)))
 
     def _change(self, make: Callable[[Snapshot], Snapshot]) -> None:
         with self._lock:
@@ -62,9 +75,11 @@ class Keeper:
         self.part = part
         self.was_ready = threading.Event()
         self.failure = ""
+        self.starts = 0
         self._needs, self._stack, self._board, self._policy = needs, stack, board, policy
         self._running: RunningPart | None = None
         self._stopping = threading.Event()
+        self._to_restart = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=part.name, daemon=True)
 
     def start(self) -> None:
@@ -72,6 +87,20 @@ class Keeper:
 
     def request_stop(self) -> None:
         self._stopping.set()
+
+    def restart(self) -> None:
+        """Asks the part to end, and starts it again at once: that it ended so is no failure."""
+        self._to_restart.set()
+
+    def end(self) -> None:
+        """Asks the part to end, waits until it has, and forgets it."""
+        self.request_stop()
+        self._thread.join()
+        self._board.remove(self.part.name)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
 
     def join(self) -> None:
         """Until a running part has stopped. One that is still starting is left to the guardian, who ends all."""
@@ -100,6 +129,10 @@ class Keeper:
                 self.failure = last_exit
                 self._board.part(name, state="failed", pid=None, last_exit=last_exit)
                 return
+            if self._to_restart.is_set() and healthy_s:
+                failures = 0
+                self._board.part(name, state="starting", pid=None)
+                continue
             failures = 1 if healthy_s >= self._policy.healthy_after_s else failures + 1
             self._board.part(name, state="restarting", pid=None, last_exit=last_exit)
             if self._stopping.wait(self._policy.wait_s(failures)):
@@ -110,6 +143,7 @@ class Keeper:
     def _run_once(self) -> tuple[str, float]:
         """Answers how the part ended, and for how long it had been ready."""
         rotate(self._stack.log(self.part.name), LOG_LIMIT_BYTES)
+        self._to_restart.clear()
         try:
             running = self.part.start(self._stack)
         except PartError as error:
@@ -119,13 +153,14 @@ class Keeper:
             return f"{type(error).__name__}: {error}"[-EXIT_TEXT_LIMIT:], 0.0
         ready_at = time.monotonic()
         self._running = running
+        self.starts += 1
         self._board.part(self.part.name, state="ready", pid=running.pid, address=running.address)
         self.was_ready.set()
         while running.running():
-            if self._stopping.wait(POLL_S):
+            if self._stopping.wait(POLL_S) or self._to_restart.is_set():
                 self._board.part(self.part.name, state="stopping")
                 break
-        code = running.stop(STOP_GRACE_S)
+        code = running.stop(self.part.stop_within_s)
         self._running = None
         return _describe_exit(code), time.monotonic() - ready_at
 
@@ -133,17 +168,17 @@ class Keeper:
 class Supervisor:
     """Runs a stack from the start of its parts to their stop."""
 
-    def __init__(
-        self, stack: Stack, parts: Sequence[Part], board: Board, policy: RestartPolicy, stop_requests: StopRequests
-    ) -> None:
-        self._stack, self._board, self._stop_requests = stack, board, stop_requests
+    def __init__(self, stack: Stack, declaration: Declaration, board: Board, stop_requests: StopRequests) -> None:
+        self._stack, self._declaration, self._board, self._stop_requests = stack, declaration, board, stop_requests
         self._waves: list[list[Keeper]] = []
         keepers: dict[str, Keeper] = {}
-        for wave in start_waves(parts):
+        for wave in start_waves(declaration.parts):
             for part in wave:
-                keepers[part.name] = Keeper(part, [keepers[need] for need in part.needs], stack, board, policy)
+                needs = [keepers[need] for need in part.needs]
+                keepers[part.name] = Keeper(part, needs, stack, board, declaration.restarts)
             self._waves.append([keepers[part.name] for part in wave])
         self._keepers = list(keepers.values())
+        self._rolling: Rolling | None = None
 
     def run(self) -> bool:
         """Until a stop is requested (True), or a part fails in its first start (False). All parts are stopped then."""
@@ -159,6 +194,8 @@ class Supervisor:
             if not up and all(keeper.was_ready.is_set() for keeper in self._keepers):
                 up = True
                 self._board.phase("up")
+            if up:
+                self._take_request()
             # Not while a part starts: what it wrote since then tells whether it is ready.
             for name in ("supervisor", *(keeper.part.name for keeper in self._keepers if keeper.is_ready)):
                 rotate(self._stack.log(name), LOG_LIMIT_BYTES)
@@ -166,6 +203,28 @@ class Supervisor:
         self._stop()
         self._board.phase("stopped")
         return True
+
+    def _take_request(self) -> None:
+        """Begins what is asked for; makes room for the next when it has ended."""
+        if self._rolling is not None and self._rolling.has_ended:
+            self._rolling = None
+            discard_request(self._stack.state)
+        elif self._rolling is None and (request := read_request(self._stack.state)):
+            keepers = {keeper.part.name: keeper for keeper in self._keepers}
+            extra = self._start_extra if self._declaration.stand_in else None
+            self._rolling = Rolling(self._stack, keepers, request, self._board, extra)
+            self._rolling.start()
+
+    def _start_extra(self, replica_of: str) -> tuple[Stack, Keeper]:
+        """A part that was not declared. The guardian ends it where nobody else does."""
+        assert self._declaration.stand_in is not None
+        stack, part = self._declaration.stand_in(self._stack, replica_of)
+        self._board.add(
+            PartSnapshot(part.name, stack.address(part.name), health=part.health, replica_of=part.replica_of)
+        )
+        keeper = Keeper(part, [], stack, self._board, self._declaration.restarts)
+        keeper.start()
+        return stack, keeper
 
     def _stop(self) -> None:
         """Each part before those that it needs. What parts leave behind is adopted, for `__main__` to end."""

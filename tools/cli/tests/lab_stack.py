@@ -13,7 +13,6 @@ import psutil
 
 from tools.stack.snapshot import read_snapshot
 from tools.stack.status import look, nothing
-from tools.stack.tests.lab import DECLARATION
 
 COMMAND = [sys.executable, "-P", "-m", "tools.cli.tests.lab_cli"]
 ANY_PORTS = {f"WEFT_PORT_{part}": "0" for part in ("REDIS", "WORKER", "DOOR")}
@@ -50,7 +49,7 @@ class LabStack:
     def status(self) -> dict[str, Any]:
         """As `status --json` tells it, without the cost of another interpreter."""
         snapshot = read_snapshot(self.state)
-        status = look(snapshot, DECLARATION.parts) if snapshot else nothing("stopped")
+        status = look(snapshot) if snapshot else nothing("stopped")
         self._remember(status.supervisor_pid)
         return status.as_json()
 

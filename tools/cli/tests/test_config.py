@@ -13,10 +13,11 @@ from libs.plans.plans import Plan, RateLimit
 from libs.plans.schema import plan_leaves
 from tools.cli.__main__ import app
 from tools.stack.explain_plans import explain
-from tools.stack.explain_services import SECRET, SERVICES, explain_service, explain_stack, service_keys
+from tools.stack.explain_services import SECRET, explain_service, explain_stack, service_keys
 from tools.stack.explained import Level, Says
 from tools.stack.part import DEFAULT_STATE, Part
 from tools.stack.plans import PLANS_FILE
+from tools.stack.replicas import SERVICES
 from tools.stack.snapshot import PartSnapshot, Snapshot
 
 PLANS = """\

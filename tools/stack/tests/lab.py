@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 from libs.parts.cache import Progress
 from libs.parts.processes import RunningPart, start_part, wait_until
@@ -46,14 +47,25 @@ def _first_use(stack: Stack, progress: Progress) -> None:
     (stack.state / "greeted").touch()
 
 
-DECLARATION = Declaration(
-    parts=(
-        Part("redis", 17711, _start_redis),
-        Part("worker", 17712, lambda stack: _start_program("worker", stack), needs=("redis",)),
-        Part("door", 17713, lambda stack: _start_program("door", stack), needs=("worker",)),
-    ),
-    prepare=_prepare,
-    first_use=_first_use,
-    hints=lambda stack: f"The lab's door is at {stack.address('door')}.",
-    restarts=RestartPolicy(first_s=0.2, limit_s=0.8, healthy_after_s=5.0),
-)
+def declare(options: str) -> Declaration:
+    """With the option `twins`, two doors."""
+    doors = ("door", "door-2") if options == "twins" else ("door",)
+    return Declaration(
+        parts=(
+            Part("redis", 17711, _start_redis),
+            Part("worker", 17712, _starter("worker"), needs=("redis",), restart_note="the door stays"),
+            *(
+                Part(name, 17713 if name == "door" else 0, _starter(name), needs=("worker",), replica_of="door")
+                for name in doors
+            ),
+        ),
+        prepare=_prepare,
+        first_use=_first_use,
+        hints=lambda stack: f"The lab's door is at {stack.entry}.",
+        entry="door",
+        restarts=RestartPolicy(first_s=0.2, limit_s=0.8, healthy_after_s=5.0),
+    )
+
+
+def _starter(name: str) -> Callable[[Stack], RunningPart]:
+    return lambda stack: _start_program(name, stack)

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ import psutil
 
 from tools.stack import guardian
 
-COMMAND = [sys.executable, "-I", "-S", guardian.__file__]
+COMMAND = [sys.executable, "-I", "-S", guardian.__file__, "/nonexistent"]
 
 
 def _run(script: str) -> subprocess.CompletedProcess[str]:
@@ -55,3 +56,14 @@ def test_only_dead_processes_lose_their_shared_memory() -> None:
     finally:
         for path in segments.values():
             path.unlink(missing_ok=True)
+
+
+def test_sockets_go_and_files_stay(tmp_path: Path) -> None:
+    """A socket that nobody listens on any more is removed from a folder, and from those in it."""
+    (tmp_path / "inner").mkdir()
+    for folder in (tmp_path, tmp_path / "inner"):
+        (folder / "file").touch()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.path.relpath(folder / "socket"))
+    guardian.remove_sockets(str(tmp_path))
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["file", "inner", "inner/file"]

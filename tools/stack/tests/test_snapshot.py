@@ -5,14 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from tools.stack.snapshot import PartSnapshot, Snapshot, process_start, read_snapshot, write_snapshot
+from tools.stack.snapshot import PartSnapshot, Snapshot, TaskSnapshot, process_start, read_snapshot, write_snapshot
 
-PARTS = (PartSnapshot("a", "127.0.0.1:1", "ready", pid=5), PartSnapshot("b", "127.0.0.1:2", "failed", last_exit="why"))
+PARTS = (
+    PartSnapshot("a", "127.0.0.1:1", "ready", pid=5, health=("", "a.v1"), replica_of="as"),
+    PartSnapshot("b", "127.0.0.1:2", "failed", last_exit="why"),
+)
+TASK = TaskSnapshot("one", step="b", done=True, error="b did not come back")
 
 
 def test_a_snapshot_of_a_living_supervisor_is_read_as_written(tmp_path: Path) -> None:
     """What is written is read."""
-    snapshot = Snapshot(os.getpid(), process_start(os.getpid()), "module", "up", parts=PARTS)
+    snapshot = Snapshot(os.getpid(), process_start(os.getpid()), "module", "up", task=TASK, parts=PARTS)
     write_snapshot(tmp_path, snapshot)
     assert read_snapshot(tmp_path) == snapshot
 

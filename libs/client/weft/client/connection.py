@@ -70,6 +70,7 @@ def connect(
     token: str | Callable[[], str] | None = None,
     tls: bool | None = None,
     ca_file: str | Path | None = None,
+    server_name: str | None = None,
     priority: str | None = None,
 ) -> Client:
     """A client of the gateway at `address` (host:port), to be used as an async context manager. Dials at the first
@@ -77,15 +78,17 @@ def connect(
 
     `token` is sent as the bearer token; a function is asked at each call, so that it can hand out fresh ones. `tls`:
     None is plain text on loopback and TLS everywhere else; a token should not travel in plain text. `ca_file`: a PEM
-    file of the authorities to trust in place of the system's; it implies TLS. `priority` ("low", "normal", "high") is
-    asked for with every call. Raises OSError when `ca_file` cannot be read, ValueError when it comes with `tls=False`.
+    file of the authorities to trust in place of the system's; it implies TLS. `server_name`: whom the certificate must
+    be for, where that is not the host of `address`. `priority` ("low", "normal", "high") is asked for with every call.
+    Raises OSError when `ca_file` cannot be read, ValueError when it comes with `tls=False`.
     """
     if tls is False and ca_file is not None:
         raise ValueError("ca_file is for TLS, which tls=False switches off")
     secure = (ca_file is not None or not _is_loopback(address)) if tls is None else tls
     if secure:
         roots = None if ca_file is None else Path(ca_file).read_bytes()
-        channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options=_options())
+        options = [*_options(), *([("grpc.ssl_target_name_override", server_name)] if server_name else [])]
+        channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options=options)
     else:
         channel = grpc.aio.insecure_channel(address, options=_options())
     return Client(ClientChannel(channel, _headers_of(token, priority)))
