@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from libs.contracts.policies import Method, methods
 from tools.protos.comments import described
+from tools.protos.rest import rest_methods
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference.md"
 
@@ -17,7 +19,8 @@ _MEMBER = 2  # the field number of both EnumDescriptorProto.value and ServiceDes
 _HEAD = """# Reference
 
 Written from the contracts in `proto/` by `python -m tools.protos`; a test fails when it is stale. What each field
-means, and its bounds, stands in the contracts themselves; `grpcurl ... describe` shows the fields too.
+means, and its bounds, stands in the contracts themselves; `grpcurl ... describe` shows the fields too, and so does
+`/openapi.json` for calls by [REST](rest.md).
 
 A call's deadline is the caller's, else the method's default, and never later than the method's longest. Where a method
 has retries, the Python client makes that many attempts in all after the status codes named; nobody else retries.
@@ -57,9 +60,17 @@ def _service(file: FileDescriptorProto, index: int) -> str:
         method = methods()[f"/{file.package}.{service.name}/{declared.name}"]
         kind = "stream" if method.server_streaming else "unary"
         lines += [f"### {method.name} ({kind})", "", _comment(file, (_SERVICE, index, _MEMBER, position)), ""]
+        rest = _rest_forms().get(f"{file.package}.{service.name}.{declared.name}")
+        lines += [f"REST: `{rest}`.", ""] if rest else []
         said = f"Needs {_needs(method)}. Deadline {_deadlines(method)}. Retries: {_retries(method)}. {_charged(method)}"
         lines += [said, ""]
     return "\n".join(lines)
+
+
+@cache
+def _rest_forms() -> Mapping[str, str]:
+    """Verb and path of each method that has a REST form, by the method's full name."""
+    return {each.method.full_name: f"{each.verb} {each.template}" for each in rest_methods()}
 
 
 def _reasons(file: FileDescriptorProto) -> str:

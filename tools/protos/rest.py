@@ -48,17 +48,15 @@ class RestMethod:
 
 
 def rest_methods() -> Iterator[RestMethod]:
-    """Every method that has a REST form, in the contracts' order.
-
-    Raises ValueError for a rule that is more than a verb, a path of whole segments, and bodies.
-    """
+    """Every method that has a REST form, in the contracts' order. Raises what `rest_method` raises."""
     for service in own_services():
         for method in service.methods:
             if method.GetOptions().HasExtension(annotations_pb2.http):
-                yield _rest_method(method)
+                yield rest_method(method)
 
 
-def _rest_method(method: MethodDescriptor) -> RestMethod:
+def rest_method(method: MethodDescriptor) -> RestMethod:
+    """The form of one that has one. Raises ValueError for a rule that is more than a verb, a path and bodies."""
     rule = method.GetOptions().Extensions[annotations_pb2.http]
     verb = rule.WhichOneof("pattern")
     if verb in (None, "custom") or rule.additional_bindings or rule.selector:

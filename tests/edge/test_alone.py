@@ -1,0 +1,88 @@
+"""The edge's filters with nothing behind them, and with a service that breaks its word."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from tests.edge.static_edge import patches, static_edge
+from tests.edge.wire import events, failure, frame, kind
+from weft.gateway.v1 import identity_service_pb2, identity_service_pb2_grpc
+from weft.rag.v1 import answer_service_pb2 as pb
+from weft.rag.v1 import answer_service_pb2_grpc
+
+WHO_AM_I = "/weft.gateway.v1.IdentityService/WhoAmI"
+
+
+@pytest.fixture(scope="module")
+def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An edge whose gateway is not there."""
+    with static_edge("127.0.0.1:1", tmp_path_factory.mktemp("lonely")) as address:
+        yield address
+
+
+def test_only_what_is_understood_is_patched() -> None:
+    """Filters in front of the router, and fields of the connection manager; at gateways."""
+    kinds = [(p["applyTo"], p["patch"]["operation"], p["match"]["context"]) for p in patches()]
+    assert set(kinds) == {("HTTP_FILTER", "INSERT_BEFORE", "GATEWAY"), ("NETWORK_FILTER", "MERGE", "GATEWAY")}
+
+
+@pytest.mark.parametrize("path", ["/v1/whoami", "/v1/collections/a:streamAnswer", "/openapi.json"])
+async def test_a_gateway_that_is_away_is_told_in_json(lonely: str, path: str) -> None:
+    """UNAVAILABLE with what is away and when to come back, in the shape of the services' errors."""
+    async with httpx.AsyncClient(base_url=f"http://{lonely}", trust_env=False) as client:
+        told = failure(await client.request("POST" if ":" in path else "GET", path, headers={"x-request-id": "one"}))
+    assert (told.status, told.code, told.reason) == (503, 14, "DEPENDENCY_UNAVAILABLE")
+    assert (told.metadata, told.retry_delay) == ({"dependency": "gateway"}, "1s")
+
+
+async def test_a_gateway_that_is_away_is_told_by_grpc(lonely: str) -> None:
+    """A status, and words: no JSON in them."""
+    async with grpc.aio.insecure_channel(lonely) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await identity_service_pb2_grpc.IdentityServiceStub(channel).WhoAmI(identity_service_pb2.WhoAmIRequest())
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not str(caught.value.details()).startswith("{")
+
+
+async def test_a_gateway_that_is_away_is_told_by_grpc_web(lonely: str) -> None:
+    """The same in headers."""
+    async with httpx.AsyncClient(base_url=f"http://{lonely}", trust_env=False) as client:
+        headers = {"content-type": "application/grpc-web+proto"}
+        answer = await client.post(WHO_AM_I, content=frame(b""), headers=headers)
+    assert (answer.headers["grpc-status"], answer.content) == ("14", b"")
+    assert not answer.headers["grpc-message"].startswith("{")
+
+
+class Breaking(answer_service_pb2_grpc.AnswerServiceServicer):
+    """Fails after its first message, and does not say so in the stream."""
+
+    async def Answer(self, request: pb.AnswerRequest, context: Any) -> pb.AnswerResponse:
+        raise NotImplementedError
+
+    async def StreamAnswer(
+        self, request: pb.StreamAnswerRequest, context: Any
+    ) -> AsyncIterator[pb.StreamAnswerResponse]:
+        yield pb.StreamAnswerResponse(delta=pb.AnswerDelta(text=request.question.collection))
+        await context.abort(grpc.StatusCode.INTERNAL, "nobody will read this")
+
+
+async def test_a_stream_that_was_cut_ends_without_a_word(tmp_path: Path) -> None:
+    """Why services tell failures in their streams: a status that comes after the first event is lost on the way."""
+    server = grpc.aio.server()
+    answer_service_pb2_grpc.add_AnswerServiceServicer_to_server(Breaking(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        with static_edge(f"127.0.0.1:{port}", tmp_path) as address:
+            async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+                answer = await client.post("/v1/collections/tides:streamAnswer", json={"text": "x"})
+    finally:
+        await server.stop(None)
+    (event,) = events(answer.text)
+    assert (answer.status_code, kind(event), event["delta"]["text"]) == (200, "delta", "tides")

@@ -1,0 +1,106 @@
+"""Streams as server-sent events: each event in its turn, the last one included; who leaves stops the model."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+import weft.client
+from libs.testing.eventually import eventually
+from libs.testing.parts import CancelledGeneration, cancelled_generations_in
+from tests.conftest import RunningStack
+from tests.edge.conftest import COLLECTION
+from tests.edge.wire import events, kind
+from weft.rag.v1 import answer_service_pb2
+
+QUESTION = "When do spring tides come?"
+SENTENCES = 256  # the model looks at no more of a prompt
+NOTICED_WITHIN_S = 20.0
+
+
+async def test_an_answer_event_by_event(rest: httpx.AsyncClient, collection: str, entry: str, token: str) -> None:
+    """Passages, deltas with citations between them, usage, done: numbered from 0, and the same as by gRPC."""
+    answer = await rest.post(f"{collection}:streamAnswer", json={"text": QUESTION})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+    told = events(answer.text)
+    assert [int(event["sequence"]) for event in told] == list(range(len(told)))
+    kinds = [kind(event) for event in told]
+    assert (kinds[0], kinds[-2:]) == ("passages", ["usage", "done"])
+    assert set(kinds[1:-2]) == {"delta", "citation"}
+    assert told[-1]["done"] == {
+        "outcome": "ANSWER_OUTCOME_ANSWERED",
+        "model": "extractive-v1",
+        "fallbackFor": "",
+    }
+
+    question = answer_service_pb2.Question(collection=COLLECTION, text=QUESTION)
+    async with weft.client.connect(entry, token=token) as client:
+        call = client.answers.StreamAnswer(answer_service_pb2.StreamAnswerRequest(question=question))
+        by_grpc = [(message.sequence, message.WhichOneof("event"), message.delta.text) async for message in call]
+    by_rest = [(int(e["sequence"]), kind(e), e.get("delta", {}).get("text", "")) for e in told]
+    assert by_rest == by_grpc
+
+
+async def test_a_generation_event_by_event(rest: httpx.AsyncClient) -> None:
+    """Deltas, usage, done."""
+    body = {"messages": [{"role": "CHAT_ROLE_USER", "content": "Say something."}]}
+    told = events((await rest.post("/v1:streamGenerate", json=body)).text)
+    kinds = [kind(event) for event in told]
+    assert set(kinds[:-2]) <= {"delta"}
+    assert kinds[-2:] == ["usage", "done"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("/v1/collections/nowhere:streamAnswer", {"text": QUESTION}, "ERROR_REASON_COLLECTION_NOT_FOUND"),
+        (
+            "/v1:streamGenerate",
+            {"model": "none", "messages": [{"role": "CHAT_ROLE_USER", "content": "x"}]},
+            "ERROR_REASON_MODEL_NOT_FOUND",
+        ),
+    ],
+)
+async def test_a_failure_is_the_last_event(
+    rest: httpx.AsyncClient, path: str, body: dict[str, Any], reason: str
+) -> None:
+    """A stream that fails says why in its last event: no status can say it any more."""
+    told = events((await rest.post(path, json=body)).text)
+    assert kind(told[-1]) == "error"
+    assert (told[-1]["error"]["code"], told[-1]["error"]["reason"]) == (5, reason)
+
+
+async def test_who_may_not_call_gets_no_stream(rest: httpx.AsyncClient, collection: str) -> None:
+    """What is refused before it begins has a status, and JSON."""
+    refused = await rest.post(
+        f"{collection}:streamAnswer", json={"text": QUESTION}, headers={"authorization": "Bearer no"}
+    )
+    assert (refused.status_code, refused.headers["content-type"]) == (401, "application/json")
+
+
+async def test_who_leaves_in_the_middle_stops_the_model(stack: RunningStack, rest: httpx.AsyncClient) -> None:
+    """The passages have come, the model is at work, the caller hangs up: the model itself notices."""
+
+    def noticed() -> list[CancelledGeneration]:
+        return cancelled_generations_in(stack.stack.log("triton").read_text(errors="replace"))
+
+    await _collection_of_sentences(rest, "left")
+    seen = len(noticed())
+    question = {"text": "What follows 40 in left, and comes before 42?", "topK": 20}
+    async with rest.stream("POST", "/v1/collections/left:streamAnswer", json=question) as answer:
+        first = await anext(answer.aiter_lines())
+        assert len(json.loads(first.removeprefix("data: "))["passages"]["passages"]) > 10
+    (cancelled,) = await eventually(lambda: noticed()[seen:], NOTICED_WITHIN_S)
+    assert cancelled.streamed_tokens < 512
+
+
+async def _collection_of_sentences(rest: httpx.AsyncClient, name: str) -> None:
+    """As many short ones as the model looks at: it takes its time over them."""
+    lines = "\n".join(f"In {name} {at} follows {at - 1}, and comes before {at + 1}." for at in range(SENTENCES))
+    assert (await rest.post("/v1/collections", json={"collection": name})).status_code == 200
+    body = {"mediaType": "MEDIA_TYPE_PLAIN", "content": base64.b64encode(lines.encode()).decode()}
+    assert (await rest.put(f"/v1/collections/{name}/documents/numbers", json=body)).status_code == 200
