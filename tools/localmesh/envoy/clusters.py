@@ -8,7 +8,7 @@ from __future__ import annotations
 from tools.localmesh.envoy.durations import duration
 from tools.localmesh.envoy.sources import config_source
 from tools.localmesh.envoy.tls import TlsMode, upstream_socket
-from tools.localmesh.envoy.ways import Target, Way, edge_ways, mesh_ways, targets
+from tools.localmesh.envoy.ways import Target, Way, distinct, edge_ways, mesh_ways, targets
 from tools.localmesh.mesh import Json, Mesh, cluster_name, typed
 from tools.localmesh.pods import Pod, inbound_address
 from tools.localmesh.rules.destination_rules import DestinationRule
@@ -53,14 +53,14 @@ def outbound_targets(mesh: Mesh, client: Pod, service: Service, port: ServicePor
     rule = destination_rule(mesh, client, service)
     subsets = [subset.name for subset in rule.subsets] if rule else []
     own = [Target(service, port, subset) for subset in ("", *subsets)]
-    led = targets(mesh.registry, mesh_ways(mesh, client, service, port), port.number)
-    return list(dict.fromkeys([*own, *led]))
+    led = targets(mesh.registry, mesh_ways(mesh, client, service, port))
+    return distinct([*own, *led])
 
 
 def edge_targets(mesh: Mesh, pod: Pod, gateway: Gateway, server: Server) -> list[Target]:
     """What calls that come in at a server of a Gateway may be led to. Raises MeshError."""
     ways: list[Way] = [way for ways in edge_ways(mesh, pod, gateway, server).values() for way in ways]
-    return targets(mesh.registry, ways, server.number)
+    return targets(mesh.registry, ways)
 
 
 def outbound_clusters(mesh: Mesh, client: Pod, service: Service, port: ServicePort) -> list[Json]:
@@ -91,11 +91,11 @@ def cluster(mesh: Mesh, client: Pod, target: Target) -> Json:
         # Who is no longer listed gets no more calls, whatever Envoy thinks of it.
         ignore_health_on_host_removal=True,
         typed_extension_protocol_options={_OPTIONS: _protocol(port, pool)},
+        common_lb_config=_common_balancing(policy),
         **_balancing(policy.load_balancer),
     )
     if policy.outlier_detection:
         found["outlier_detection"] = _outlier_detection(policy.outlier_detection)
-        found["common_lb_config"] = _common_balancing(policy.outlier_detection, policy.load_balancer)
     mode: TlsMode | None = None
     if policy.tls:
         mode = "DISABLE" if policy.tls.mode == "DISABLE" else "ISTIO_MUTUAL"
@@ -213,10 +213,11 @@ def _slow_start(warmup: Warmup) -> Json:
     }
 
 
-def _common_balancing(outliers: OutlierDetection, balancer: LoadBalancer | None) -> Json:
+def _common_balancing(policy: TrafficPolicy) -> Json:
     """Where fewer replicas are well than this, all get calls; 0 is never."""
-    found: Json = {"healthy_panic_threshold": {"value": outliers.min_health_percent}}
-    if balancer and balancer.failover:
+    outliers, balancer = policy.outlier_detection, policy.load_balancer
+    found: Json = {"healthy_panic_threshold": {"value": outliers.min_health_percent if outliers else 0}}
+    if outliers and balancer and balancer.failover:
         found["locality_weighted_lb_config"] = {}
     return found
 

@@ -13,7 +13,7 @@ from tools.localmesh.mesh import Json, Mesh, cluster_name, outbound_name, typed
 from tools.localmesh.pods import Pod
 from tools.localmesh.rules.faults import MILLION, Fault
 from tools.localmesh.rules.gateways import Gateway, Server
-from tools.localmesh.rules.http_routes import CorsPolicy, Destination, HeaderChanges, Headers, HttpRoute, Retries
+from tools.localmesh.rules.http_routes import CorsPolicy, Destination, HeaderChanges, Headers, Retries
 from tools.localmesh.rules.matches import How, Match, TextMatch
 from tools.localmesh.workloads import Service, ServicePort
 
@@ -38,7 +38,7 @@ _PREVIOUS_PRIORITIES: Json = {
 def outbound_routes(mesh: Mesh, client: Pod, service: Service, port: ServicePort) -> Json:
     """A RouteConfiguration for a pod's calls to a Service, whatever name it calls it by. Raises MeshError."""
     ways = mesh_ways(mesh, client, service, port)
-    routes = [_route(mesh, client, way, port.number) for way in ways]
+    routes = [_route(mesh, client, way) for way in ways]
     host = _virtual_host(f"{service.host}:{port.number}", "*", routes or [_default(mesh, client, service, port)])
     return _configuration(outbound_name(client, service, port), [host])
 
@@ -46,7 +46,7 @@ def outbound_routes(mesh: Mesh, client: Pod, service: Service, port: ServicePort
 def edge_routes(mesh: Mesh, pod: Pod, gateway: Gateway, server: Server) -> Json:
     """A RouteConfiguration for calls that come in at a server of a Gateway. Raises MeshError."""
     hosts = [
-        _virtual_host(f"{host}:{server.number}", host, [_route(mesh, pod, way, server.number) for way in ways])
+        _virtual_host(f"{host}:{server.number}", host, [_route(mesh, pod, way) for way in ways])
         for host, ways in edge_ways(mesh, pod, gateway, server).items()
     ]
     # Nobody is told where there is nothing: 404.
@@ -81,7 +81,7 @@ def _default(mesh: Mesh, client: Pod, service: Service, port: ServicePort) -> Js
     return route | ({"typed_per_filter_config": _fault(fault)} if fault else {})
 
 
-def _route(mesh: Mesh, client: Pod, way: Way, called: int) -> Json:
+def _route(mesh: Mesh, client: Pod, way: Way) -> Json:
     route = way.route
     found: Json = {"name": way.name, "match": _match(way.match)}
     headers = route.headers or Headers()
@@ -90,7 +90,7 @@ def _route(mesh: Mesh, client: Pod, way: Way, called: int) -> Json:
         found["direct_response"] = {"status": route.direct_response.status, **body}
         found |= _header_fields([headers])
     else:
-        found["route"] = _action(mesh, client, route, called)
+        found["route"] = _action(mesh, client, way)
         single = [route.destinations[0].headers] if len(route.destinations) == 1 else []
         found |= _header_fields([headers, *single])
     drills = [mesh.drills[one.host] for one in route.destinations if one.host in mesh.drills]
@@ -99,9 +99,10 @@ def _route(mesh: Mesh, client: Pod, way: Way, called: int) -> Json:
     return found | ({"typed_per_filter_config": filters} if filters else {})
 
 
-def _action(mesh: Mesh, client: Pod, route: HttpRoute, called: int) -> Json:
+def _action(mesh: Mesh, client: Pod, way: Way) -> Json:
+    route = way.route
     action = {
-        **_clusters(mesh, client, route.destinations, shares(route), called),
+        **_clusters(mesh, client, way),
         **_timeout(route.timeout.seconds if route.timeout else None),
         **_retry_policy(route.retries),
     }
@@ -112,16 +113,16 @@ def _action(mesh: Mesh, client: Pod, route: HttpRoute, called: int) -> Json:
     return action
 
 
-def _clusters(
-    mesh: Mesh, client: Pod, destinations: Sequence[Destination], parts: Sequence[Destination], called: int
-) -> Json:
+def _clusters(mesh: Mesh, client: Pod, way: Way) -> Json:
     def name(destination: Destination) -> str:
-        found = target(mesh.registry, destination, called)
+        found = target(mesh.registry, way, destination)
         return cluster_name(client, found.service, found.port, found.subset)
 
-    if len(destinations) == 1:
-        return {"cluster": name(destinations[0])}
-    weighted = [{"name": name(part), "weight": part.weight, **_header_fields([part.headers])} for part in parts]
+    if len(way.route.destinations) == 1:
+        return {"cluster": name(way.route.destinations[0])}
+    weighted = [
+        {"name": name(part), "weight": part.weight, **_header_fields([part.headers])} for part in shares(way.route)
+    ]
     return {"weighted_clusters": {"clusters": weighted}}
 
 
@@ -162,7 +163,6 @@ def _retry_on(on: Sequence[str]) -> Json:
         return {"retry_on": ",".join(words)}
     if "retriable-status-codes" not in words:
         words.append("retriable-status-codes")
-    # Without any word of the author's, Istio's begins with a comma; Envoy skips what is empty.
     return {"retry_on": ",".join(words), "retriable_status_codes": codes}
 
 
@@ -183,7 +183,7 @@ def _match(match: Match | None) -> Json:
     if headers:
         found["headers"] = headers
     if match.query_parameters:
-        found["query_parameters"] = [_header(name, text) for name, text in match.query_parameters.items()]
+        found["query_parameters"] = [_header(name, text) for name, text in sorted(match.query_parameters.items())]
     return found
 
 

@@ -17,10 +17,13 @@ from tools.localmesh.workloads import Registry, Service, ServicePort, includes
 
 @dataclass(frozen=True)
 class Way:
-    """A route under one of its matches; None matches every call."""
+    """A route under one of its matches; None matches every call. `called` is the port that calls come to: of the
+    Service that was called or, at the edge, of the Gateway's server."""
 
     route: HttpRoute
     match: Match | None
+    called: int
+    at_edge: bool
 
     @property
     def name(self) -> str:
@@ -28,7 +31,7 @@ class Way:
         return f"{self.route.name}.{self.match.name}" if self.match and self.match.name else self.route.name
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Target:
     """Replicas that calls may go to: those of a Service or, with `subset`, some of them."""
 
@@ -61,13 +64,14 @@ def edge_ways(mesh: Mesh, pod: Pod, gateway: Gateway, server: Server) -> dict[st
     return found
 
 
-def targets(registry: Registry, ways: Iterable[Way], called: int) -> list[Target]:
-    """All that these ways lead to. `called` is the port that was called. Raises MeshError."""
-    found: dict[Target, None] = {}
-    for way in ways:
-        for destination in shares(way.route):
-            found[target(registry, destination, called)] = None
-    return list(found)
+def targets(registry: Registry, ways: Iterable[Way]) -> list[Target]:
+    """All that these ways lead to, each once. Raises MeshError."""
+    return distinct(target(registry, way, destination) for way in ways for destination in shares(way.route))
+
+
+def distinct(found: Iterable[Target]) -> list[Target]:
+    """Each once, in the order of their first appearance."""
+    return list({(one.service.host, one.port.number, one.subset): one for one in found}.values())
 
 
 def shares(route: HttpRoute) -> Sequence[Destination]:
@@ -77,22 +81,23 @@ def shares(route: HttpRoute) -> Sequence[Destination]:
     return [destination for destination in route.destinations if destination.weight]
 
 
-def target(registry: Registry, destination: Destination, called: int) -> Target:
-    """Without a port in the destination: the Service's only one, or the one of the number that was called.
+def target(registry: Registry, way: Way, destination: Destination) -> Target:
+    """Where a destination of the way is. One without a port has the number that was called; only at the edge the
+    Service's own, where it has just one.
 
     Raises MeshError where there is no such Service or port.
     """
     service = registry.service(destination.host)
     if service is None:
         raise _no(destination, "host", f"there is no Service {destination.host}")
-    number = destination.port or called
-    if destination.port is None and len(service.ports) == 1:
+    number = destination.port or way.called
+    if destination.port is None and way.at_edge and len(service.ports) == 1:
         number = service.ports[0].number
     for port in service.ports:
         if port.number == number:
             return Target(service, port, destination.subset)
     listed = ", ".join(str(port.number) for port in service.ports)
-    raise _no(destination, "port", f"{service.host} has no port {number}; it has {listed}")
+    raise _no(destination, "port", f"{service.host} has no port {number}; it has {listed}: name the one that is meant")
 
 
 def _no(destination: Destination, name: str, text: str) -> MeshError:
@@ -105,7 +110,7 @@ def _ways(virtual_service: VirtualService, client: Pod, gateway: str, port: int)
     for route in virtual_service.http:
         for match in route.matches or (None,):
             if match is None or _concerns(match, client, gateway, port):
-                found.append(Way(route, match))
+                found.append(Way(route, match, port, gateway != MESH_GATEWAY))
                 if takes_everything(match):
                     return found
     return found
