@@ -61,12 +61,16 @@ def _wait_until_up(launched: Launched, reporter: Reporter) -> None:
 
 
 def _wait_until_healthy(launched: Launched, declaration: Declaration, reporter: Reporter) -> None:
-    """A process that is ready may still miss another: a service's health follows what it cannot work without."""
+    """A process that is ready may still miss another: a service's health follows what it cannot work without. And who
+    calls it may not yet know of it."""
     deadline = time.monotonic() + HEALTHY_WITHIN_S
     waiting = list(declaration.parts)
     problems: dict[str, str] = {}
     while waiting:
-        problems = {part.name: unhealthy(launched.stack.address(part.name), part.health) for part in waiting}
+        problems = {
+            part.name: unhealthy(launched.stack.address(part.name), part.health) or part.unseen(launched.stack)
+            for part in waiting
+        }
         waiting = [part for part in waiting if problems[part.name]]
         if launched.guardian.poll() is not None:
             raise StackError(f"the supervisor has ended; its log is {launched.stack.log('supervisor')}")

@@ -23,6 +23,7 @@ from tools.stack.replicas import Replica, stack_replicas
 MESH_DRAIN_S = "1"
 """Seconds from NOT_SERVING to the stop of a replica: by then nobody chooses it any more."""
 MESH_READY_WITHIN_S = 30.0
+CERTIFICATE_TTL = "WEFT_MESH_CERTIFICATE_TTL_S"  # of the mesh's certificates, in place of the controller's own
 SERVICE_READY_WITHIN_S = 60.0
 ISSUER_READY_WITHIN_S = 30.0
 Recipe = Callable[[Stack], str]
@@ -68,6 +69,8 @@ def start_mesh_part(stack: Stack) -> RunningPart:
         "--edge": stack.entry,
         "--metrics": stack.address("mesh"),
     }
+    if ttl_s := os.environ.get(CERTIFICATE_TTL):
+        said["--certificate-ttl"] = ttl_s
     if options.tls_certificate and options.tls_key:
         said |= {"--edge-certificate": options.tls_certificate, "--edge-key": options.tls_key}
     command = [
