@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from tests.conftest import RunningStack
-from tests.edge.static_edge import static_edge
 
 TENANT = "edge"
 COLLECTION = "tides"
@@ -17,10 +16,9 @@ CONTENT = b"# Tides\n\nSpring tides come at new moon and at full moon. Neap tide
 
 
 @pytest.fixture(scope="session")
-def entry(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What users dial, host:port."""
-    with static_edge(stack.address, tmp_path_factory.mktemp("edge")) as address:
-        yield address
+def entry(stack: RunningStack) -> str:
+    """What users dial, host:port: the mesh's own edge."""
+    return stack.address
 
 
 @pytest.fixture(scope="session")
