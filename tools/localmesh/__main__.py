@@ -9,10 +9,10 @@ from pathlib import Path
 
 from libs.config.settings import SettingsError
 from libs.parts.install import REPOSITORY_ROOT
-from tools.localmesh.controller import Paths
 from tools.localmesh.mesh import Edge
 from tools.localmesh.problems import MeshError
 from tools.localmesh.run import run
+from tools.localmesh.state import Paths
 from tools.localmesh.workloads import BASE
 
 CERTIFICATE_TTL_S = 3600.0

@@ -4,56 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 from libs.config.files import write_whole
 from libs.telemetry import logs
-from tools.localmesh import drills
 from tools.localmesh.authority import Authority, identities
 from tools.localmesh.documents import KUSTOMIZATION
 from tools.localmesh.envoy.bootstrap import bootstrap
 from tools.localmesh.health import Health
-from tools.localmesh.mesh import Edge, Folders, Json, Mesh
+from tools.localmesh.mesh import Edge, Json, Mesh
 from tools.localmesh.nodes import shown
-from tools.localmesh.pods import HOME_ZONE, Pod, read_pods
+from tools.localmesh.pods import HOME_ZONE, Pod
 from tools.localmesh.problems import MeshError, Place, Problem
 from tools.localmesh.publish import Publisher, RejectedError
-from tools.localmesh.rules.faults import Fault
-from tools.localmesh.rules.read import read_rules
+from tools.localmesh.state import Paths, read_mesh
 from tools.localmesh.told import Board, read_status
 from tools.localmesh.translate import translate, translate_endpoints
 from tools.localmesh.watch import Stamps, changes, stamps
-from tools.localmesh.workloads import Registry, read_registry
 
-PODS = "pods.json"
 ASK_ENVOY_EVERY_S = 1.0
 READ_AGAIN_TIMES = 20
-
-
-@dataclass(frozen=True)
-class Paths:
-    """`state` is the controller's folder: pods.json, drills.json and status.json are in it, certificates, Envoy's files
-    and its working folder below it. `rules` and `base` have kustomizations."""
-
-    state: Path
-    rules: Path
-    base: Path
-
-    @property
-    def folders(self) -> Folders:
-        return Folders(self.state / "xds", self.state / "certificates")
-
-    @property
-    def envoy(self) -> Path:
-        return self.state / "envoy"
-
-    @property
-    def bootstrap(self) -> Path:
-        return self.state / "bootstrap.json"
 
 
 class Controller:
@@ -65,7 +36,7 @@ class Controller:
         for folder in (paths.state, paths.folders.xds):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._authority = Authority(paths.state / "authority", paths.folders.certificates, ttl_s=certificate_ttl_s)
-        self._board = Board(paths.state, os.getpid())
+        self._board = Board(paths, edge)
         self._health = Health(self._on_health)
         self._publisher = Publisher(paths.folders.xds, paths.envoy)
         self._known: Stamps = {}
@@ -94,7 +65,7 @@ class Controller:
 
     async def _follow_files(self) -> None:
         paths = self._paths
-        async for known in changes((paths.rules, paths.base), self._own_files(), self._known):
+        async for known in changes((paths.rules, paths.base), self._paths.followed, self._known):
             self._known = known
             await self._reload()
 
@@ -165,7 +136,7 @@ class Controller:
         for _ in range(READ_AGAIN_TIMES):
             before = self._look()
             try:
-                mesh: Mesh | MeshError = self._mesh()
+                mesh: Mesh | MeshError = read_mesh(self._paths, self._edge)
             except MeshError as error:
                 mesh = error
             if self._look() == before:
@@ -174,35 +145,8 @@ class Controller:
             raise mesh
         return mesh
 
-    def _mesh(self) -> Mesh:
-        paths = self._paths
-        registry = read_registry(paths.base)
-        rules = read_rules(paths.rules, registry)
-        return Mesh(registry, self._pods(registry), rules, self._edge, paths.folders, drills=self._drills())
-
-    def _pods(self, registry: Registry) -> tuple[Pod, ...]:
-        path = self._paths.state / PODS
-        try:
-            return tuple(read_pods(path, registry))
-        except KeyError as error:
-            text = (
-                f"there is no workload {error} in {shown(self._paths.base)}, and a pod of it runs; stop it, or add it"
-            )
-        except (OSError, ValueError, TypeError) as error:
-            text = f"cannot be read ({error}); what starts the pods writes it"
-        raise MeshError([Problem(Place(path, 1), "", text)])
-
-    def _drills(self) -> dict[str, Fault]:
-        try:
-            return drills.drills(self._paths.state)
-        except drills.DrillError as error:
-            raise MeshError([Problem(Place(self._paths.state / drills.FILE, 1), "", str(error))]) from None
-
     def _look(self) -> Stamps:
-        return stamps((self._paths.rules, self._paths.base), self._own_files())
-
-    def _own_files(self) -> tuple[Path, ...]:
-        return (self._paths.state / PODS, self._paths.state / drills.FILE)
+        return stamps((self._paths.rules, self._paths.base), self._paths.followed)
 
     def _rejected(self, words: str) -> Problem:
         return self._problem(f"Envoy does not take what the rules make: {words}")

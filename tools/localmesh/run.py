@@ -6,8 +6,9 @@ import asyncio
 import signal
 
 from libs.telemetry import logs, metrics
-from tools.localmesh.controller import Controller, Paths
+from tools.localmesh.controller import Controller
 from tools.localmesh.mesh import Edge
+from tools.localmesh.state import Paths
 
 
 async def run(paths: Paths, edge: Edge, certificate_ttl_s: float, metrics_listen: str) -> None:

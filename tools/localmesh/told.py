@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,8 +13,10 @@ from typing import Any
 
 from libs.config.files import write_whole
 from libs.telemetry import logs, metrics
+from tools.localmesh.mesh import Edge
 from tools.localmesh.pods import Pod
 from tools.localmesh.problems import Problem
+from tools.localmesh.state import Paths
 
 FILE = "status.json"
 
@@ -33,11 +36,15 @@ class ToldProblem:
 class Status:
     """`rules`: "in force", or "refused": then the `problems` say why, and those before them still are. Unix seconds.
 
+    `edge`: where callers dial; the folders: where the rules and the workloads are read.
     `since`: when that was last found; `published`: how often Envoy was given something new; `ready`: pods that get
     calls; `drills`: hosts with faults for a drill.
     """
 
     pid: int
+    edge: str
+    rules_folder: str
+    base_folder: str
     rules: str = "in force"
     since: float = 0.0
     problems: tuple[ToldProblem, ...] = ()
@@ -60,9 +67,9 @@ def read_status(state: Path) -> Status | None:
 class Board:
     """Keeps the status file, the metrics and the log in step."""
 
-    def __init__(self, state: Path, pid: int) -> None:
-        self._state = state
-        self.status = Status(pid)
+    def __init__(self, paths: Paths, edge: Edge) -> None:
+        self._state = paths.state
+        self.status = Status(os.getpid(), edge.listen, str(paths.rules.absolute()), str(paths.base.absolute()))
         self._refused = metrics.gauge("weft_mesh_rules_refused", "1 while the rules in the files are not in force.")
         self._changes = metrics.counter(
             "weft_mesh_changes_total", "Changes of rules, by what became of them.", ("outcome",)

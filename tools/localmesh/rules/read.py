@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from tools.localmesh.documents import Document, read_documents
 from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import MeshError, Problem
 from tools.localmesh.rules.authorization import read_authorization_policy
-from tools.localmesh.rules.checks import check_rules
+from tools.localmesh.rules.delegation import merge_delegates
 from tools.localmesh.rules.destination_rules import read_destination_rule
 from tools.localmesh.rules.envoy_filters import read_envoy_filter
 from tools.localmesh.rules.gateways import read_gateway
 from tools.localmesh.rules.peer_authentication import read_peer_authentication
-from tools.localmesh.rules.virtual_services import merge_delegates, read_virtual_service
+from tools.localmesh.rules.virtual_services import read_virtual_service
 from tools.localmesh.workloads import Registry
 
-T = TypeVar("T")
+NETWORKING = "networking.istio.io/v1"
+SECURITY = "security.istio.io/v1"
 
-API_VERSIONS = {
-    "VirtualService": "networking.istio.io/v1",
-    "DestinationRule": "networking.istio.io/v1",
-    "Gateway": "networking.istio.io/v1",
-    "EnvoyFilter": "networking.istio.io/v1alpha3",
-    "PeerAuthentication": "security.istio.io/v1",
-    "AuthorizationPolicy": "security.istio.io/v1",
+READERS: Mapping[tuple[str, str], Callable[[Document], Any]] = {
+    (NETWORKING, "VirtualService"): read_virtual_service,
+    (NETWORKING, "DestinationRule"): read_destination_rule,
+    (NETWORKING, "Gateway"): read_gateway,
+    ("networking.istio.io/v1alpha3", "EnvoyFilter"): read_envoy_filter,
+    (SECURITY, "PeerAuthentication"): read_peer_authentication,
+    (SECURITY, "AuthorizationPolicy"): read_authorization_policy,
 }
-"""The kinds that are supported, each in one version."""
+"""By apiVersion and kind: what is supported, each in the one version that has it."""
 
 
 def read_rules(folder: Path, registry: Registry) -> Rules:
     """The rules that the folder's kustomization lists. Raises MeshError with all problems that could be found."""
-    documents = read_documents(folder)
+    found: dict[str, list[Any]] = {kind: [] for _, kind in READERS}
+    problems: list[Problem] = []
+    for document in read_documents(folder):
+        try:
+            found[document.kind].append(_reader(document)(document))
+        except MeshError as error:
+            problems += error.problems
+    if problems:
+        raise MeshError(problems)
+    return Rules(
+        tuple(merge_delegates(found["VirtualService"])),
+        tuple(found["DestinationRule"]),
+        tuple(found["PeerAuthentication"]),
+        tuple(found["AuthorizationPolicy"]),
+        tuple(found["Gateway"]),
+        tuple(found["EnvoyFilter"]),
+    )
+
+
+def _reader(document: Document) -> Callable[[Document], Any]:
+    reader = READERS.get((document.api_version, document.kind))
+    if reader:
+        return reader
+    fields = document.root.entries()
+    versions = [version for version, kind in READERS if kind == document.kind]
+    if versions:
+        raise fields["apiVersion"].problem(f"{document.api_version} has no {document.kind} here; write {versions[0]}")
+    kinds = ", ".join(sorted(kind for _, kind in READERS))
+    raise fields["kind"].problem(f"{document.kind} is not supported; what is: {kinds}")

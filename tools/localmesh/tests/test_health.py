@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -31,7 +32,7 @@ class CheckOnly(health_pb2_grpc.HealthServicer):
     """As Triton: it knows no Watch."""
 
     def __init__(self) -> None:
-        self.status: pb.HealthCheckResponse.ServingStatus.ValueType = pb.HealthCheckResponse.SERVING
+        self.status: Any = pb.HealthCheckResponse.SERVING
 
     async def Check(self, request: pb.HealthCheckRequest, context: object) -> pb.HealthCheckResponse:
         return pb.HealthCheckResponse(status=self.status)
