@@ -79,6 +79,8 @@ class Node:
                 raise MeshError([Problem(place, self.path, "merge keys and keys that are no texts are not supported")])
             name = str(key.value)
             node = Node(place, f"{self.path}.{name}" if self.path else name, value)
+            if key.style is None and (name in _GO_BOOLEANS or key.tag == "tag:yaml.org,2002:bool"):
+                raise node.problem(f"the name {name} is a boolean to Kubernetes; write it in quotes")
             if name in found:
                 raise node.problem(f"is there twice, first on line {found[name].place.line}; remove one")
             found[name] = node

@@ -110,26 +110,29 @@ def stat_name(client: Pod, target: Target) -> str:
 
 
 def endpoints(mesh: Mesh, client: Pod, service: Service, port: ServicePort, subset: str) -> Json:
-    """A ClusterLoadAssignment: the replicas that are ready, by zone, those first that the client prefers."""
+    """A ClusterLoadAssignment: the replicas by zone, those first that the client prefers. Who is not ready gets no
+    calls, and counts among those who are not well: where too few in a zone are, the next zone gets some of its calls.
+    """
     rule = destination_rule(mesh, client, service)
     chosen = rule.subset(subset) if rule and subset else None
     labels = chosen.labels if chosen else {}
+    policy = traffic_policy(mesh, client, Target(service, port, subset))
+    panics = policy.outlier_detection is not None and policy.outlier_detection.min_health_percent > 0
     zones: dict[str, list[Pod]] = {}
-    for pod in mesh.pods_of(service):
-        if pod.name in mesh.ready and includes(pod.workload.labels, labels):
+    # An unknown subset has nobody: all of the Service would be wider than what is written.
+    for pod in mesh.pods_of(service) if chosen or not subset else ():
+        # With a panic threshold even those who are not well get calls: so who is not ready is left out.
+        if includes(pod.workload.labels, labels) and (pod.name in mesh.ready or not panics):
             zones.setdefault(pod.zone, []).append(pod)
-    # An unknown subset has nobody; that of the whole Service would be wider than what is written.
-    if subset and chosen is None:
-        zones = {}
-    priorities = _priorities(client, list(zones), traffic_policy(mesh, client, Target(service, port, subset)))
+    priorities = _priorities(client, list(zones), policy)
     return typed(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
         cluster_name=cluster_name(client, service, port, subset),
-        endpoints=[_zone(zone, pods, port, priorities[zone]) for zone, pods in sorted(zones.items())],
+        endpoints=[_zone(mesh, zone, pods, port, priorities[zone]) for zone, pods in sorted(zones.items())],
     )
 
 
-def _zone(zone: str, pods: list[Pod], port: ServicePort, priority: int) -> Json:
+def _zone(mesh: Mesh, zone: str, pods: list[Pod], port: ServicePort, priority: int) -> Json:
     region, _, name = zone.partition("/")
     found = []
     for pod in pods:
