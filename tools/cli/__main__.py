@@ -2,7 +2,7 @@
 
 import typer
 
-from tools.cli import access, config, content, stack, usage
+from tools.cli import access, config, content, mesh, stack, usage
 
 app = typer.Typer(
     name="weft",
@@ -12,7 +12,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (stack, content, access, usage, config):
+for group in (stack, mesh, content, access, usage, config):
     group.register(app)
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.stack.launch import is_claimed
+from tools.stack.mesh import MeshState, mesh_state
 from tools.stack.settings_state import SettingsState, settings_state
 from tools.stack.snapshot import read_snapshot
 from tools.stack.status import PartStatus, StackStatus, look, nothing
@@ -25,12 +27,17 @@ def run_status(state: Path, *, as_json: bool) -> int:
     if not status.supervisor_pid and is_claimed(state):
         status = nothing("setting up")
     settings = settings_state(state, status)
+    runs = any(part.name == "mesh" and part.pid for part in status.parts)
+    mesh = mesh_state(state) if runs else None
     if as_json:
-        print(json.dumps({**status.as_json(), "settings": settings and settings.as_json()}, indent=2))
+        told = {"settings": settings and settings.as_json(), "mesh": mesh and asdict(mesh)}
+        print(json.dumps({**status.as_json(), **told}, indent=2))
     elif status.parts:
         _show(status, state)
         if settings is not None:
             show_settings(settings)
+        if mesh is not None:
+            show_rules(mesh)
     elif status.phase == "stopped":
         print(f"No stack has been started on {state}: `weft up` starts one")
     else:
@@ -72,6 +79,20 @@ def show_settings(settings: SettingsState) -> None:
     if settings.problems:
         console.print(Text("The file as it is now was refused, and these stay in force:", COLOURS["failed"]))
     for problem in settings.problems:
+        console.print(Text(f"  {problem}"))
+
+
+def show_rules(mesh: MeshState) -> None:
+    """The mesh's rules in force, or what is wrong with those that were refused."""
+    since = time.strftime("%FT%TZ", time.gmtime(mesh.since))
+    console = Console(soft_wrap=True)
+    if not mesh.problems:
+        console.print(Text(f"Rules of {mesh.rules_folder}, in force since {since}"))
+        return
+    console.print(
+        Text(f"Rules of {mesh.rules_folder} were refused at {since}, and those before them stay in force:", "red")
+    )
+    for problem in mesh.problems:
         console.print(Text(f"  {problem}"))
 
 

@@ -99,6 +99,26 @@ def called(pod: str) -> Callable[[Stack], str]:
     return problem
 
 
+@dataclass(frozen=True)
+class MeshState:
+    """`problems`: what is wrong with the rules as they are now; those before them stay in force. `since` is in Unix
+    seconds."""
+
+    rules_folder: str
+    since: float
+    problems: tuple[str, ...]
+
+
+def mesh_state(state: Path) -> MeshState | None:
+    """What the controller tells; None where there is none, or it tells nothing."""
+    try:
+        told = json.loads((state / FOLDER / STATUS).read_text())
+        problems = tuple(str(problem["message"]) for problem in told["problems"])
+        return MeshState(str(told["rules_folder"]), float(told["since"]), problems)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _listeners(found: Replicas, pod: Pod) -> list[tuple[str, int]]:
     """All addresses that Envoy listens on for a pod."""
     services = [service for service in found.registry.services if service.selects(pod.workload.labels)]

@@ -23,8 +23,8 @@ _FIXED = {
     "redis": ("redis", "its data is one process's"),
     "qdrant": ("qdrant", "its data is one process's"),
 }
-"""By what the pods run (`app`) where that is no service of this project: the part that stands for them, and why there is
-one."""
+"""By what the pods run (`app`) where that is no service of this project: the part that stands for them, and why it is
+alone."""
 
 
 @dataclass(frozen=True)

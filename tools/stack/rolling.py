@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from tools.stack.part import Part, Stack, StackError
-from tools.stack.requests import Restart
+from tools.stack.requests import Restart, discard_request
 from tools.stack.status import unhealthy
 
 POLL_S = 0.05
@@ -88,9 +89,17 @@ class Rolling:
         except StackError as error:
             rest = [name for name in self._request.parts if name not in done]
             left = f" (restarted: {', '.join(done)}; not: {', '.join(rest) or 'none'})" if done else ""
-            self._board.task(self._request, "", done=True, error=f"{error}{left}")
+            self._end("", f"{error}{left}")
+        except Exception as error:
+            traceback.print_exc()
+            self._end("", f"{type(error).__name__}: {error}")
         else:
-            self._board.task(self._request, f"restarted {', '.join(done)}", done=True)
+            self._end(f"restarted {', '.join(done)}")
+
+    def _end(self, step: str, error: str = "") -> None:
+        """Whoever reads that it is done may ask for the next."""
+        discard_request(self._stack.state)
+        self._board.task(self._request, step, done=True, error=error)
 
     def _check(self) -> None:
         """Raises StackError for a part that is not there, and for one without which calls fail: `force` is for that."""

@@ -13,7 +13,7 @@ from libs.parts.processes import PartError, RunningPart
 from tools.stack.guardian import adopt_orphans
 from tools.stack.logs import rotate
 from tools.stack.part import Declaration, Part, RestartPolicy, Stack, start_waves
-from tools.stack.requests import Restart, discard_request, read_request
+from tools.stack.requests import Restart, read_request
 from tools.stack.rolling import Rolling
 from tools.stack.snapshot import PartSnapshot, Phase, Snapshot, TaskSnapshot, write_snapshot
 
@@ -205,11 +205,9 @@ class Supervisor:
         return True
 
     def _take_request(self) -> None:
-        """Begins what is asked for; makes room for the next when it has ended."""
-        if self._rolling is not None and self._rolling.has_ended:
-            self._rolling = None
-            discard_request(self._stack.state)
-        elif self._rolling is None and (request := read_request(self._stack.state)):
+        """Begins what is asked for, one at a time."""
+        busy = self._rolling is not None and not self._rolling.has_ended
+        if not busy and (request := read_request(self._stack.state)):
             keepers = {keeper.part.name: keeper for keeper in self._keepers}
             extra = self._start_extra if self._declaration.stand_in else None
             self._rolling = Rolling(self._stack, keepers, request, self._board, extra)
