@@ -138,7 +138,8 @@ def _zone(mesh: Mesh, zone: str, pods: list[Pod], port: ServicePort, priority: i
     for pod in pods:
         address, number = inbound_address(pod, port)
         socket_address = {"socket_address": {"address": address, "port_value": number}}
-        found.append({"endpoint": {"address": socket_address}, "health_status": "HEALTHY", "load_balancing_weight": 1})
+        health = "HEALTHY" if pod.name in mesh.ready else "UNHEALTHY"
+        found.append({"endpoint": {"address": socket_address}, "health_status": health, "load_balancing_weight": 1})
     locality = {"region": region, "zone": name}
     return {"locality": locality, "lb_endpoints": found, "load_balancing_weight": len(pods), "priority": priority}
 
