@@ -1,0 +1,126 @@
+"""Mistakes in who may call whom: policies for nobody, and callers who are nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
+
+from tools.localmesh.mesh import Rules
+from tools.localmesh.problems import Place, Problem
+from tools.localmesh.rules.authorization import AuthorizationPolicy, Pattern, Rule, Values, concerning
+from tools.localmesh.rules.peer_authentication import Mode, PeerAuthentication, effective
+from tools.localmesh.rules.selectors import ROOT_NAMESPACE
+from tools.localmesh.workloads import Registry, Workload, includes
+
+_SPIFFE = "spiffe://"
+
+
+def check_callers(rules: Rules, registry: Registry) -> Iterator[Problem]:
+    """In AuthorizationPolicies, PeerAuthentications, Gateways and EnvoyFilters."""
+    workloads = [workload for workload in registry.workloads if workload.in_mesh]
+    for kind in (rules.authorization_policies, rules.peer_authentications, rules.gateways, rules.envoy_filters):
+        for policy in kind:
+            yield from _selector(policy.selector, policy.namespace, policy.place, workloads)
+    for policy in rules.authorization_policies:
+        for rule in policy.rules:
+            yield from _names(rule, workloads)
+    for workload in workloads:
+        yield from _ambiguous(rules.peer_authentications, workload)
+        yield from _nameless(rules, registry, workload)
+    for peer in rules.peer_authentications:
+        yield from _ports(peer, registry, workloads)
+
+
+def _selector(
+    selector: Mapping[str, str], namespace: str, place: Place, workloads: Iterable[Workload]
+) -> Iterator[Problem]:
+    """Without a selector it is for the whole namespace; istio-system's for the whole mesh."""
+    there = [one for one in workloads if namespace in (one.namespace, ROOT_NAMESPACE)]
+    if not there:
+        yield Problem(place, "metadata.namespace", f"no workload of the mesh is in {namespace}; name another namespace")
+    elif not any(includes(workload.labels, selector) for workload in there):
+        labels = ", ".join(f"{name}: {value}" for name, value in selector.items())
+        text = f"no workload of the mesh in {namespace} has the labels {{{labels}}}; correct them"
+        yield Problem(place, "spec.selector", text)
+
+
+def _names(rule: Rule, workloads: Iterable[Workload]) -> Iterator[Problem]:
+    """Each pattern must be somebody's name: else it is a slip of the pen."""
+    names = {workload.identity.removeprefix(_SPIFFE) for workload in workloads}
+    namespaces = {workload.namespace for workload in workloads}
+    for what, values in _asked(rule):
+        known = names if what == "principal" else namespaces
+        for pattern in (*values.wanted, *values.unwanted):
+            if not any(_fits(pattern, name) for name in known):
+                text = f"{pattern.text} is nobody's {what}; there is: {', '.join(sorted(known))}"
+                yield Problem(pattern.place, f"{what}s", text)
+
+
+def _asked(rule: Rule) -> Iterator[tuple[str, Values]]:
+    """All that a rule asks about the name of who calls."""
+    for source in rule.sources:
+        yield "principal", source.principals
+        yield "namespace", source.namespaces
+    for condition in rule.conditions:
+        if condition.key in ("source.principal", "source.namespace"):
+            yield condition.key.removeprefix("source."), condition.values
+
+
+def _fits(pattern: Pattern, name: str) -> bool:
+    if pattern.text.startswith("*"):
+        return name.endswith(pattern.text[1:])
+    if pattern.text.endswith("*"):
+        return name.startswith(pattern.text[:-1])
+    return name == pattern.text
+
+
+def _ambiguous(peers: Iterable[PeerAuthentication], workload: Workload) -> Iterator[Problem]:
+    """Of two of one level a cluster takes the older, and files do not tell which that is."""
+    mine = [peer for peer in peers if _concerns(peer, workload)]
+    for one, other in combinations(mine, 2):
+        if bool(one.selector) == bool(other.selector) and one.namespace == other.namespace:
+            text = f"{workload.name} has a PeerAuthentication at {one.place} already; keep one"
+            yield Problem(other.place, "spec.selector", text)
+
+
+def _concerns(peer: PeerAuthentication, workload: Workload) -> bool:
+    return peer.namespace in (workload.namespace, ROOT_NAMESPACE) and includes(workload.labels, peer.selector)
+
+
+def _nameless(rules: Rules, registry: Registry, workload: Workload) -> Iterator[Problem]:
+    """Who calls in plain text has no name: a policy that lets in by names then lets nobody in."""
+    services = [service for service in registry.services if service.selects(workload.labels)]
+    plain: Place | None = None
+    for service in services:
+        for port in service.ports:
+            found = effective(rules.peer_authentications, workload, port.target)
+            if found.mode is Mode.DISABLE:
+                plain = found.place
+            for rule in rules.destination_rules:
+                tls = rule.effective("", port.number).tls if rule.host == service.host else None
+                plain = tls.place if tls and tls.mode == "DISABLE" else plain
+    for policy in concerning(rules.authorization_policies, workload) if plain else ():
+        for asked in _asking_for_names(policy):
+            text = f"{workload.name} is called in plain text ({plain}), where nobody has a name; let it be mutual TLS"
+            yield Problem(asked.place, "rules", text)
+
+
+def _asking_for_names(policy: AuthorizationPolicy) -> Iterator[Rule]:
+    for rule in policy.rules:
+        if any(values.wanted or values.unwanted for _, values in _asked(rule)):
+            yield rule
+
+
+def _ports(peer: PeerAuthentication, registry: Registry, workloads: Iterable[Workload]) -> Iterator[Problem]:
+    mine = [workload for workload in workloads if _concerns(peer, workload)]
+    targets = {
+        port.target
+        for service in registry.services
+        for port in service.ports
+        if any(service.selects(workload.labels) for workload in mine)
+    }
+    for number, mode in peer.ports.items():
+        if number not in targets:
+            listed = ", ".join(map(str, sorted(targets)))
+            text = f"no Service leads to port {number} of these pods; those are {listed}"
+            yield Problem(mode.place, f"spec.portLevelMtls.{number}", text)
