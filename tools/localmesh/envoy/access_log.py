@@ -6,9 +6,10 @@ from tools.localmesh.mesh import Json, typed
 
 _LOG = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
 
-_PEER = {
-    "at": "%START_TIME%",
-    "listener": "",
+_CALLER = {
+    "time": "%START_TIME%",
+    "level": "warning",
+    "service": "envoy",
     "peer": "%DOWNSTREAM_PEER_URI_SAN%",
     "from": "%DOWNSTREAM_REMOTE_ADDRESS%",
     "flags": "%RESPONSE_FLAGS%",
@@ -16,7 +17,7 @@ _PEER = {
 }
 _CALL = {
     "method": "%REQ(:METHOD)%",
-    "path": "%REQ_WITHOUT_QUERY(:PATH)%",
+    "path": "%PATH(NQ:PATH)%",
     "authority": "%REQ(:AUTHORITY)%",
     "status": "%RESPONSE_CODE%",
     "grpc_status": "%GRPC_STATUS%",
@@ -52,12 +53,12 @@ _FAILED: Json = {
 
 def failed_calls(listener: str) -> list[Json]:
     """The access log of an HTTP connection manager."""
-    return [_log({**_PEER, "listener": listener, **_CALL}, _FAILED)]
+    return [_log({**_CALLER, "event": "call_failed", "listener": listener, **_CALL}, _FAILED)]
 
 
 def refused_callers(listener: str) -> list[Json]:
     """The access log of a listener: connections whose TLS handshake failed."""
-    return [_log({**_PEER, "listener": listener}, _NOT_LET_IN)]
+    return [_log({**_CALLER, "event": "caller_refused", "listener": listener}, _NOT_LET_IN)]
 
 
 def _log(fields: Json, what: Json) -> Json:

@@ -28,7 +28,7 @@ UNBOUNDED = 2**32 - 1
 """Where Istio has no bound; Envoy's own would be 1024, and 3 retries."""
 CONNECT_TIMEOUT_S = 10.0
 _HTTP2 = ("grpc", "http2")
-_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def destination_rule(mesh: Mesh, client: Pod, service: Service) -> DestinationRule | None:
@@ -87,10 +87,10 @@ def cluster(mesh: Mesh, client: Pod, target: Target) -> Json:
         type="EDS",
         eds_cluster_config={"eds_config": config_source(mesh.folders.xds, "eds", name)},
         connect_timeout=duration(connect_timeout_s),
-        circuit_breakers={"thresholds": [_thresholds(pool, policy.retry_budget)]},
+        circuit_breakers={"thresholds": [thresholds(pool, policy.retry_budget)]},
         # Who is no longer listed gets no more calls, whatever Envoy thinks of it.
         ignore_health_on_host_removal=True,
-        typed_extension_protocol_options={_OPTIONS: _protocol(port, pool)},
+        typed_extension_protocol_options={OPTIONS: protocol_options(port, pool)},
         common_lb_config=_common_balancing(policy),
         **_balancing(policy.load_balancer),
     )
@@ -164,7 +164,8 @@ def _priorities(client: Pod, zones: list[str], policy: TrafficPolicy) -> dict[st
     return {zone: ranks.index(distance(zone)) for zone in zones}
 
 
-def _thresholds(pool: ConnectionPool | None, budget: RetryBudget | None) -> Json:
+def thresholds(pool: ConnectionPool | None, budget: RetryBudget | None) -> Json:
+    """How much there may be at a time."""
     found: Json = {
         "max_connections": (pool and pool.max_connections) or UNBOUNDED,
         "max_pending_requests": (pool and pool.http1_max_pending_requests) or UNBOUNDED,
@@ -182,7 +183,8 @@ def _thresholds(pool: ConnectionPool | None, budget: RetryBudget | None) -> Json
     return found
 
 
-def _protocol(port: ServicePort, pool: ConnectionPool | None) -> Json:
+def protocol_options(port: ServicePort, pool: ConnectionPool | None) -> Json:
+    """How a cluster speaks HTTP; the type of the message is OPTIONS."""
     http2 = port.protocol in _HTTP2
     own: Json = {}
     common: Json = {}
@@ -195,9 +197,7 @@ def _protocol(port: ServicePort, pool: ConnectionPool | None) -> Json:
     if pool and pool.max_connection_duration_s is not None:
         common["max_connection_duration"] = duration(pool.max_connection_duration_s)
     explicit = {"http2_protocol_options" if http2 else "http_protocol_options": own}
-    return typed(
-        _OPTIONS, explicit_http_config=explicit, **({"common_http_protocol_options": common} if common else {})
-    )
+    return typed(OPTIONS, explicit_http_config=explicit, **({"common_http_protocol_options": common} if common else {}))
 
 
 def _balancing(balancer: LoadBalancer | None) -> Json:

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tools.localmesh.envoy.access_log import failed_calls, refused_callers
+from tools.localmesh.envoy.clusters import CONNECT_TIMEOUT_S, OPTIONS, protocol_options, thresholds, traffic_policy
+from tools.localmesh.envoy.durations import duration
 from tools.localmesh.envoy.rbac import rbac_filters, rbac_per_route
 from tools.localmesh.envoy.routes import edge_routes
 from tools.localmesh.envoy.sources import config_source
 from tools.localmesh.envoy.tls import MESH_PROTOCOLS, downstream_socket, edge_socket
+from tools.localmesh.envoy.ways import Target
 from tools.localmesh.mesh import Json, Mesh, inbound_cluster_name, inbound_name, outbound_name, typed
 from tools.localmesh.pods import Pod, inbound_address, outbound_address
 from tools.localmesh.problems import MeshError, Problem
@@ -25,18 +28,11 @@ from tools.localmesh.workloads import Service, ServicePort
 LISTENER = "envoy.config.listener.v3.Listener"
 ROUTE_CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
 CLUSTER = "envoy.config.cluster.v3.Cluster"
-HTTP2 = {
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": {}}
-    )
-}
-
-UNBOUNDED = 2**32 - 1
-"""Envoy's own bounds are what it takes where none is written."""
 
 _FILTERS = "envoy.extensions.filters.http"
 _FAULT: Json = {"name": "envoy.filters.http.fault", "typed_config": typed(f"{_FILTERS}.fault.v3.HTTPFault")}
 _CORS: Json = {"name": "envoy.filters.http.cors", "typed_config": typed(f"{_FILTERS}.cors.v3.Cors")}
+# Tells which of two chains a connection is for, and authorization the server's name.
 _TLS_INSPECTOR: Json = {
     "name": "envoy.filters.listener.tls_inspector",
     "typed_config": typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"),
@@ -58,19 +54,16 @@ def inbound(mesh: Mesh, pod: Pod, service: Service, port: ServicePort) -> tuple[
         set_current_client_cert_details={"subject": True, "dns": True, "uri": True},
     )
     mode = effective(mesh.rules.peer_authentications, pod.workload, port.target).mode
+    listener["listener_filters"] = [_TLS_INSPECTOR]
     listener["filter_chains"] = _chains(mesh, pod, mode, manager)
-    if mode is Mode.PERMISSIVE:
-        listener["listener_filters"] = [_TLS_INSPECTOR]
-    return listener, _inbound_routes(mesh, pod, service, port), _own_process(pod, port)
+    return listener, _inbound_routes(mesh, pod, service, port), _own_process(mesh, pod, service, port)
 
 
 def outbound(mesh: Mesh, client: Pod, service: Service, port: ServicePort) -> Json:
-    """The listener for the pod's own calls to a Service. Whatever name the process calls it by, the Service gets its
-    own: so it is in a cluster, where the address is that name."""
+    """The listener for the pod's own calls to a Service."""
     name = outbound_name(client, service, port)
     listener = _listener(name, "OUTBOUND", outbound_address(mesh.registry, client, service, port))
     manager = _manager(mesh, name, [_FAULT, _CORS, _ROUTER], use_remote_address=False)
-    manager["early_header_mutation_extensions"] = [_called(f"{service.host}:{port.number}")]
     listener["filter_chains"] = [_chain("plain", manager)]
     return listener
 
@@ -101,6 +94,7 @@ def edge(mesh: Mesh, pod: Pod, gateway: Gateway) -> tuple[Json, list[Json]]:
     chain = _chain("edge", manager)
     if server.https:
         chain["transport_socket"] = edge_socket(mesh, server.least_tls)
+        listener["listener_filters"] = [_TLS_INSPECTOR]
     listener["filter_chains"] = [chain]
     return listener, [routes]
 
@@ -171,32 +165,22 @@ def _inbound_routes(mesh: Mesh, pod: Pod, service: Service, port: ServicePort) -
     )
 
 
-def _own_process(pod: Pod, port: ServicePort) -> Json:
+def _own_process(mesh: Mesh, pod: Pod, service: Service, port: ServicePort) -> Json:
+    """Of a DestinationRule, its connection pool holds here too."""
+    policy = traffic_policy(mesh, pod, Target(service, port))
+    pool = policy.connection_pool
     name = inbound_cluster_name(pod, port)
     address, _, number = pod.app.rpartition(":")
     endpoint = {"address": {"socket_address": {"address": address.strip("[]"), "port_value": int(number)}}}
-    unbounded = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), UNBOUNDED)
     return typed(
         CLUSTER,
         name=name,
         type="STATIC",
-        connect_timeout="10s",
-        circuit_breakers={"thresholds": [unbounded]},
-        typed_extension_protocol_options=HTTP2,
+        connect_timeout=duration((pool and pool.connect_timeout_s) or CONNECT_TIMEOUT_S),
+        circuit_breakers={"thresholds": [thresholds(pool, policy.retry_budget)]},
+        typed_extension_protocol_options={OPTIONS: protocol_options(port, pool)},
         load_assignment={"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
     )
-
-
-def _called(authority: str) -> Json:
-    """Before routes are looked up."""
-    header = {"key": ":authority", "value": authority}
-    mutation = {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
-    return {
-        "name": "envoy.http.early_header_mutation.header_mutation",
-        "typed_config": typed(
-            "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=[mutation]
-        ),
-    }
 
 
 def _server(mesh: Mesh, gateway: Gateway) -> Server:

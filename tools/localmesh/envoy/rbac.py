@@ -82,7 +82,6 @@ class _Translator:
 
     def _operation(self, operation: Operation) -> list[Json]:
         return [
-            *_permissions(operation.hosts, lambda text: _header(":authority", text, ignore_case=True)),
             *_permissions(operation.methods, lambda text: _header(":method", text)),
             *_permissions(operation.paths, lambda text: {"url_path": {"path": _string(text)}}),
             *_permissions(operation.ports, self._port_rule),
@@ -146,10 +145,10 @@ def _authenticated(name: Json) -> Json:
     return {"authenticated": {"principal_name": name}}
 
 
-def _header(name: str, text: str, ignore_case: bool = False) -> Json:
+def _header(name: str, text: str) -> Json:
     if text == "*":
         return {"header": {"name": name, "present_match": True}}
-    return {"header": {"name": name, "string_match": _string(text) | ({"ignore_case": True} if ignore_case else {})}}
+    return {"header": {"name": name, "string_match": _string(text)}}
 
 
 def _string(text: str, before: str = "") -> Json:

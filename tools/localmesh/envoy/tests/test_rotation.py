@@ -1,0 +1,64 @@
+"""Certificates that are renewed while calls go on, through a real Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import grpc
+
+from libs.config.files import write_whole
+from libs.testing.eventually import eventually
+from tools.localmesh.certificates import end_of, read_pair
+from tools.localmesh.envoy.tests.lab import Lab, call, lab, security, stream
+from tools.localmesh.envoy.tests.test_peers import mode, refused
+
+TTL_S = 4.0
+RENEWALS = 4
+
+
+async def test_certificates_are_renewed_without_an_error(tmp_path: Path) -> None:
+    """A stream, calls over its connection, and calls over new connections go on while certificates of a few seconds run
+    out several times over. Those that have run out are good for nothing."""
+    async with lab(tmp_path, security(tmp_path / "rules", mode("STRICT")), ttl_s=TTL_S) as mesh:
+        first = _file(mesh, "stranger").read_bytes()
+        renewing = asyncio.create_task(_renew(mesh))
+        seen: set[bytes] = set()
+        calls = 0
+        async with mesh.channel("friend") as friend, mesh.channel("stranger") as stranger:
+            ticking = stream(friend)
+            while len(seen) <= RENEWALS:
+                await asyncio.gather(call(friend), call(stranger))
+                assert await ticking.read() == b"tick"
+                calls += 1
+                seen.add(_file(mesh, "echo").read_bytes())
+            renewing.cancel()
+            handshakes = mesh.statistic("ssl.handshake")
+            write_whole(_file(mesh, "stranger"), first)
+            pair = read_pair(_file(mesh, "stranger"))
+            assert pair
+            assert end_of(pair.certificate) < time.time()
+            await eventually(lambda: _is_refused(mesh, stranger))
+            ticking.cancel()
+    assert handshakes > calls
+
+
+async def _renew(mesh: Lab) -> None:
+    """What the controller does."""
+    while True:
+        again = mesh.authority.renew(mesh.accounts, time.time())
+        await asyncio.sleep(max(0.0, again - time.time()))
+
+
+async def _is_refused(mesh: Lab, stranger: grpc.aio.Channel) -> bool:
+    """When Envoy has read the file."""
+    try:
+        await call(stranger)
+    except grpc.aio.AioRpcError:
+        return refused(mesh, "certificate has expired")
+    return False
+
+
+def _file(mesh: Lab, account: str) -> Path:
+    return mesh.mesh.folders.certificates / f"{account}.pem"
