@@ -10,6 +10,7 @@ from tools.localmesh.documents import Document, read_documents
 from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import MeshError, Problem
 from tools.localmesh.rules.authorization import read_authorization_policy
+from tools.localmesh.rules.checks import check
 from tools.localmesh.rules.delegation import merge_delegates
 from tools.localmesh.rules.destination_rules import read_destination_rule
 from tools.localmesh.rules.envoy_filters import read_envoy_filter
@@ -43,7 +44,7 @@ def read_rules(folder: Path, registry: Registry) -> Rules:
             problems += error.problems
     if problems:
         raise MeshError(problems)
-    return Rules(
+    rules = Rules(
         tuple(merge_delegates(found["VirtualService"])),
         tuple(found["DestinationRule"]),
         tuple(found["PeerAuthentication"]),
@@ -51,6 +52,10 @@ def read_rules(folder: Path, registry: Registry) -> Rules:
         tuple(found["Gateway"]),
         tuple(found["EnvoyFilter"]),
     )
+    problems = check(rules, registry)
+    if problems:
+        raise MeshError(problems)
+    return rules
 
 
 def _reader(document: Document) -> Callable[[Document], Any]:
