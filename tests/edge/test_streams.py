@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import subprocess
 from typing import Any
 
 import httpx
@@ -52,6 +54,16 @@ async def test_a_generation_event_by_event(rest: httpx.AsyncClient) -> None:
     kinds = [kind(event) for event in told]
     assert set(kinds[:-2]) <= {"delta"}
     assert kinds[-2:] == ["usage", "done"]
+
+
+async def test_an_answer_over_http2(rest: httpx.AsyncClient, collection: str, entry: str, token: str) -> None:
+    """The same events: a client that speaks HTTP/2 at once is understood on the same port."""
+    url, body = f"http://{entry}{collection}:streamAnswer", json.dumps({"text": QUESTION})
+    command = ["curl", "-sN", "--http2-prior-knowledge", url, "-H", f"authorization: Bearer {token}", "-d", body]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    printed, _ = await process.communicate()
+    by_http1 = await rest.post(f"{collection}:streamAnswer", json={"text": QUESTION})
+    assert [kind(event) for event in events(printed.decode())] == [kind(event) for event in events(by_http1.text)]
 
 
 @pytest.mark.parametrize(
