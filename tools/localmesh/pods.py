@@ -27,7 +27,7 @@ class Pod:
 
 
 def mesh_address(edge_port: int, number: int) -> str:
-    """The address of a stack's nth pod (from 1, up to 254). Stacks differ in the port of their edge, so in these too."""
+    """The address of a stack's nth pod (from 1, up to 254): stacks differ in the port of their edge, so here too."""
     high, low = divmod(edge_port, 256)
     # 127.0.0.x is everybody's; ports below 256 are nobody's edge.
     return f"127.{high}.{low}.{number}"
