@@ -19,12 +19,15 @@ _HTTP = f"{_TYPES}.filters.http"
 
 
 @contextmanager
-def static_edge(upstream: str, folder: Path) -> Iterator[str]:
-    """Its address. Calls go to `upstream`, host:port; what strangers send is as strange as in a cluster."""
+def static_edge(upstream: str, folder: Path, fault: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """Its address. Calls go to `upstream`, host:port; what strangers send is as strange as in a cluster.
+
+    `fault`: what becomes of every call before it gets anywhere, as Envoy's HTTPFault has it.
+    """
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     bootstrap = folder / "bootstrap.json"
-    bootstrap.write_text(json.dumps(_bootstrap(port, upstream)))
+    bootstrap.write_text(json.dumps(_bootstrap(port, upstream, fault or {})))
     part = start_envoy(bootstrap, folder / "run", log=folder / "envoy.log", address=f"127.0.0.1:{port}")
     try:
         yield part.address
@@ -38,12 +41,14 @@ def patches() -> list[dict[str, Any]]:
     return found
 
 
-def _bootstrap(port: int, upstream: str) -> dict[str, Any]:
+def _bootstrap(port: int, upstream: str, fault: Mapping[str, Any]) -> dict[str, Any]:
     manager = {
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "edge",
         "use_remote_address": True,
         "http_filters": [
+            # In Istio's order.
+            _filter("fault", "fault.v3.HTTPFault", **fault),
             _filter("cors", "cors.v3.Cors"),
             *(patch["patch"]["value"] for patch in patches() if patch["applyTo"] == "HTTP_FILTER"),
             _filter("router", "router.v3.Router"),
@@ -101,8 +106,8 @@ def _cluster(upstream: str) -> dict[str, Any]:
     }
 
 
-def _filter(name: str, kind: str) -> Mapping[str, Any]:
-    return {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": f"{_HTTP}.{kind}"}}
+def _filter(name: str, kind: str, **settings: Any) -> Mapping[str, Any]:
+    return {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": f"{_HTTP}.{kind}", **settings}}
 
 
 def _address(address: str) -> dict[str, Any]:

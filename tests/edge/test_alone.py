@@ -59,6 +59,17 @@ async def test_a_gateway_that_is_away_is_told_by_grpc_web(lonely: str) -> None:
     assert not answer.headers["grpc-message"].startswith("{")
 
 
+@pytest.mark.parametrize("abort", [{"http_status": 503}, {"grpc_status": 14}])
+async def test_a_fault_is_told_in_json(tmp_path: Path, abort: dict[str, int]) -> None:
+    """A drill's abort looks like a gateway that is away, whichever kind of status it is of."""
+    everybody = {"numerator": 100, "denominator": "HUNDRED"}
+    with static_edge("127.0.0.1:1", tmp_path, {"abort": {**abort, "percentage": everybody}}) as address:
+        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+            told = failure(await client.get("/v1/whoami"))
+    assert (told.status, told.code, told.reason) == (503, 14, "DEPENDENCY_UNAVAILABLE")
+    assert told.message == "fault filter abort"
+
+
 class Breaking(answer_service_pb2_grpc.AnswerServiceServicer):
     """Fails after its first message, and does not say so in the stream."""
 

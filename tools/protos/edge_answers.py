@@ -18,7 +18,10 @@ _CALL = "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"
 
 @dataclass(frozen=True)
 class _Said:
-    """What an HTTP status of Envoy's own, `first` to `last`, means in Weft's words. `retry`: waiting helps."""
+    """What an HTTP status of Envoy's own, `first` to `last`, means in Weft's words.
+
+    `retry`: waiting helps. `status`: another one is answered; 0: the same.
+    """
 
     first: int
     last: int
@@ -26,6 +29,7 @@ class _Said:
     reason: Reason
     metadata: Mapping[str, str] = field(default_factory=dict)
     retry: bool = False
+    status: int = 0
 
 
 def mappers(max_request_bytes: int) -> list[dict[str, Any]]:
@@ -33,15 +37,17 @@ def mappers(max_request_bytes: int) -> list[dict[str, Any]]:
 
     Those who call by gRPC or gRPC-Web fit none: to them Envoy says a gRPC status by itself.
     """
-    limit = {"limit_bytes": str(max_request_bytes)}
+    limit, gateway = {"limit_bytes": str(max_request_bytes)}, {"dependency": "gateway"}
     said = [
+        # A fault's gRPC status, which is put on before the call is known to be one by gRPC.
+        _Said(200, 200, "UNAVAILABLE", Reason.DEPENDENCY_UNAVAILABLE, gateway, retry=True, status=503),
         _Said(403, 403, "PERMISSION_DENIED", Reason.METHOD_REFUSED, {"method": _CALL}),
         _Said(404, 404, "UNIMPLEMENTED", Reason.METHOD_UNKNOWN, {"method": _CALL}),
         _Said(408, 408, "DEADLINE_EXCEEDED", Reason.DEADLINE_EXCEEDED),
         _Said(413, 413, "RESOURCE_EXHAUSTED", Reason.MESSAGE_TOO_LARGE, limit),
         _Said(429, 429, "RESOURCE_EXHAUSTED", Reason.OVERLOADED, retry=True),
         _Said(400, 499, "INVALID_ARGUMENT", Reason.MESSAGE_MALFORMED),
-        _Said(502, 503, "UNAVAILABLE", Reason.DEPENDENCY_UNAVAILABLE, {"dependency": "gateway"}, retry=True),
+        _Said(502, 503, "UNAVAILABLE", Reason.DEPENDENCY_UNAVAILABLE, gateway, retry=True),
         _Said(504, 504, "DEADLINE_EXCEEDED", Reason.DEADLINE_EXCEEDED),
         _Said(500, 599, "INTERNAL", Reason.INTERNAL),
     ]
@@ -53,6 +59,7 @@ def _mapper(said: _Said) -> dict[str, Any]:
     bounds = [_status("EQ", said.first)] if said.first == said.last else bounds
     return {
         "filter": {"and_filter": {"filters": [*bounds, _BY_REST]}},
+        **({"status_code": said.status} if said.status else {}),
         "body_format_override": {"json_format": _status_message(said)},
         "headers_to_add": [
             {
