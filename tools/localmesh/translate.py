@@ -13,7 +13,7 @@ from tools.localmesh.envoy.routes import outbound_routes
 from tools.localmesh.envoy.tls import secrets
 from tools.localmesh.mesh import Json, Mesh, cluster_name
 from tools.localmesh.pods import Pod
-from tools.localmesh.workloads import Service, ServicePort, includes
+from tools.localmesh.workloads import includes
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ def translate(mesh: Mesh) -> Resources:
     found = Resources(secrets=secrets(mesh))
     for pod in (pod for pod in mesh.pods if pod.workload.in_mesh):
         routes = list(_edge(mesh, pod, found)) + list(_outbound(mesh, pod, found))
-        for service, port in _reached(mesh, pod, routes):
-            found.clusters.update(_by_name(outbound_clusters(mesh, pod, service, port)))
+        found.clusters.update(_outbound_clusters(mesh, pod, routes))
         found.routes.update(_by_name(routes))
         for service, port in mesh.ports_of(pod):
             listener, route, cluster = inbound(mesh, pod, service, port)
@@ -78,13 +77,16 @@ def _outbound(mesh: Mesh, pod: Pod, found: Resources) -> Iterator[Json]:
         yield outbound_routes(mesh, pod, service, port)
 
 
-def _reached(mesh: Mesh, pod: Pod, routes: Iterable[Json]) -> Iterator[tuple[Service, ServicePort]]:
-    """What the routes of a client lead to, which need not be what it dials."""
-    named = {name.split("|")[-1] + "|" + name.split("|")[1] for route in routes for name in _clusters_named(route)}
-    for service in mesh.registry.services:
-        for port in service.ports:
-            if f"{service.host}@{pod.name}|{port.number}" in named:
-                yield service, port
+def _outbound_clusters(mesh: Mesh, pod: Pod, routes: Iterable[Json]) -> dict[str, Json]:
+    """Those that a client's routes lead to: what is kept for nobody costs memory, and Envoy a file to follow."""
+    named = {name for route in routes for name in _clusters_named(route)}
+    ways = ((service, port) for service in mesh.registry.services for port in service.ports)
+    hosts = {name.partition("@")[0].rpartition("|")[2] for name in named}
+    found: dict[str, Json] = {}
+    for service, port in ways:
+        if service.host in hosts:
+            found |= _by_name(outbound_clusters(mesh, pod, service, port))
+    return {name: cluster for name, cluster in found.items() if name in named}
 
 
 def _clusters_named(part: Any) -> Iterator[str]:

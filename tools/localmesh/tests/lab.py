@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1 import health_pb2 as pb
 
 from libs.parts.envoy import EnvoyPart, start_envoy
 from libs.parts.install import REPOSITORY_ROOT
 from libs.parts.processes import RunningPart, free_port, python_environment, start_part, wait_until
-from libs.rpc.health import Health
 from libs.testing.eventually import eventually
 from tools.localmesh.pods import Pod, mesh_address, outbound_address, write_pods
 from tools.localmesh.state import PODS, Paths
@@ -39,7 +40,7 @@ class Backend(grpc.GenericRpcHandler):
     def __init__(self, name: str) -> None:
         self.name = name
         self.headers: dict[str, str] = {}
-        self.health = Health([], {})
+        self.health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
 
     async def start(self, address: str = "127.0.0.1:0") -> str:
@@ -51,6 +52,10 @@ class Backend(grpc.GenericRpcHandler):
 
     async def stop(self) -> None:
         await self._server.stop(0)
+
+    async def health_says(self, serves: bool) -> None:
+        """From now on, of the process."""
+        await self.health.set("", pb.HealthCheckResponse.SERVING if serves else pb.HealthCheckResponse.NOT_SERVING)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         if details.method.startswith("/grpc."):
@@ -209,3 +214,33 @@ async def call(channel: grpc.aio.Channel, path: str = UNARY, **metadata: str) ->
     method: Any = channel.unary_unary(path)
     answer: bytes = await method(b"", metadata=tuple(metadata.items()), timeout=10)
     return answer.decode()
+
+
+@dataclass
+class Load:
+    """What became of calls that are made one after the other by a few callers."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def load(channel: grpc.aio.Channel, callers: int = 4) -> AsyncIterator[Load]:
+    """Calls go on while entered."""
+    found = Load()
+
+    async def go_on() -> None:
+        while True:
+            try:
+                found.answers[await call(channel)] += 1
+            except grpc.aio.AioRpcError as error:
+                found.failures.append(f"{error.code().name}: {error.details()}")
+            await asyncio.sleep(0.002)
+
+    tasks = [asyncio.create_task(go_on()) for _ in range(callers)]
+    try:
+        yield found
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
