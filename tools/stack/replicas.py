@@ -131,10 +131,10 @@ def _check_scale(registry: Registry, scale: Mapping[str, int]) -> None:
             raise StackError("--scale issuer: there is one issuer; its clients are one file")
         if name not in known:
             near = difflib.get_close_matches(name, scalable, n=1)
-            meant = f"did you mean {near[0]!r}? " if near else ""
-            raise StackError(f"--scale: there is no Deployment {name!r}; {meant}They are {', '.join(scalable)}")
+            meant = f", did you mean {near[0]!r}?" if near else ""
+            raise StackError(f"--scale: there is no Deployment {name!r}{meant}; there are {', '.join(scalable)}")
         if name not in scalable:
-            raise StackError(f"--scale {name}: there is one: {_FIXED[known[name].app][1]}")
+            raise StackError(f"--scale {name}: it stays one: {_FIXED[known[name].app][1]}")
         if not 0 <= count <= MOST_REPLICAS:
             raise StackError(f"--scale {name}={count}: give a number from 0 to {MOST_REPLICAS}")
     for app in SERVICES:
