@@ -10,6 +10,9 @@ import grpc
 import httpx
 import pytest
 
+from libs.contracts import headers
+from libs.errors.errors import Reason, ResourceExhaustedError
+from libs.rpc.status import grpc_code, to_status
 from tests.edge.static_edge import patches, static_edge
 from tests.edge.wire import events, failure, frame, kind
 from weft.gateway.v1 import identity_service_pb2, identity_service_pb2_grpc
@@ -53,8 +56,8 @@ async def test_a_gateway_that_is_away_is_told_by_grpc(lonely: str) -> None:
 async def test_a_gateway_that_is_away_is_told_by_grpc_web(lonely: str) -> None:
     """The same in headers."""
     async with httpx.AsyncClient(base_url=f"http://{lonely}", trust_env=False) as client:
-        headers = {"content-type": "application/grpc-web+proto"}
-        answer = await client.post(WHO_AM_I, content=frame(b""), headers=headers)
+        kind_of_body = {"content-type": "application/grpc-web+proto"}
+        answer = await client.post(WHO_AM_I, content=frame(b""), headers=kind_of_body)
     assert (answer.headers["grpc-status"], answer.content) == ("14", b"")
     assert not answer.headers["grpc-message"].startswith("{")
 
@@ -71,10 +74,15 @@ async def test_a_fault_is_told_in_json(tmp_path: Path, abort: dict[str, int]) ->
 
 
 class Breaking(answer_service_pb2_grpc.AnswerServiceServicer):
-    """Fails after its first message, and does not say so in the stream."""
+    """A stream of it fails after its first message, and does not say so; else it is overloaded."""
 
     async def Answer(self, request: pb.AnswerRequest, context: Any) -> pb.AnswerResponse:
-        raise NotImplementedError
+        error = ResourceExhaustedError(Reason.RATE_LIMITED, "wait", metadata={"limit": "key/hour"}, retry_after_s=2.5)
+        details = to_status(error).SerializeToString()
+        await context.abort(
+            grpc_code(error), error.message, ((headers.STATUS_DETAILS, details), (headers.REQUEST_ID, "one"))
+        )
+        raise AssertionError
 
     async def StreamAnswer(
         self, request: pb.StreamAnswerRequest, context: Any
@@ -83,17 +91,28 @@ class Breaking(answer_service_pb2_grpc.AnswerServiceServicer):
         await context.abort(grpc.StatusCode.INTERNAL, "nobody will read this")
 
 
-async def test_a_stream_that_was_cut_ends_without_a_word(tmp_path: Path) -> None:
-    """Why services tell failures in their streams: a status that comes after the first event is lost on the way."""
+@pytest.fixture
+async def breaking(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls an edge with `Breaking` behind it."""
     server = grpc.aio.server()
     answer_service_pb2_grpc.add_AnswerServiceServicer_to_server(Breaking(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    try:
-        with static_edge(f"127.0.0.1:{port}", tmp_path) as address:
-            async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
-                answer = await client.post("/v1/collections/tides:streamAnswer", json={"text": "x"})
-    finally:
-        await server.stop(None)
+    with static_edge(f"127.0.0.1:{port}", tmp_path) as address:
+        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+            yield client
+    await server.stop(None)
+
+
+async def test_all_details_of_an_error_can_be_read(breaking: httpx.AsyncClient) -> None:
+    """Reason, metadata and when to come back are JSON too."""
+    told = failure(await breaking.post("/v1/collections/tides:answer", json={"text": "x"}))
+    assert (told.status, told.reason, told.metadata) == (429, "RATE_LIMITED", {"limit": "key/hour"})
+    assert told.retry_delay == "2.500s"
+
+
+async def test_a_stream_that_was_cut_ends_without_a_word(breaking: httpx.AsyncClient) -> None:
+    """Why services tell failures in their streams: a status that comes after the first event is lost on the way."""
+    answer = await breaking.post("/v1/collections/tides:streamAnswer", json={"text": "x"})
     (event,) = events(answer.text)
     assert (answer.status_code, kind(event), event["delta"]["text"]) == (200, "delta", "tides")
