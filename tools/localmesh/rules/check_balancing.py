@@ -7,8 +7,9 @@ from itertools import combinations
 
 from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import Place, Problem
+from tools.localmesh.rules.check_callers import known_mode
 from tools.localmesh.rules.destination_rules import DestinationRule
-from tools.localmesh.rules.peer_authentication import Mode, effective
+from tools.localmesh.rules.peer_authentication import Mode
 from tools.localmesh.rules.selectors import ROOT_NAMESPACE
 from tools.localmesh.workloads import Registry, Service, Workload, includes
 
@@ -72,8 +73,12 @@ def _tls(rule: DestinationRule, service: Service, rules: Rules, registry: Regist
             labels = subset.labels if subset else {}
             workloads = [one for one in _behind(service, registry) if includes(one.labels, labels)]
             for workload in workloads if tls else ():
-                found = effective(rules.peer_authentications, workload, port.target)
-                if tls and (tls.mode, found.mode) in (("DISABLE", Mode.STRICT), ("ISTIO_MUTUAL", Mode.DISABLE)):
+                found = known_mode(rules.peer_authentications, workload, port.target)
+                if (
+                    tls
+                    and found
+                    and (tls.mode, found.mode) in (("DISABLE", Mode.STRICT), ("ISTIO_MUTUAL", Mode.DISABLE))
+                ):
                     takes = "mutual TLS" if found.mode is Mode.STRICT else "plain text"
                     text = f"{workload.name} takes nothing but {takes} ({_shown(found.place)}): make the two the same"
                     yield Problem(tls.place, f"{tls.path}.mode", text)

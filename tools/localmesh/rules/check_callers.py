@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tools.localmesh.mesh import Rules
-from tools.localmesh.problems import Place, Problem
+from tools.localmesh.problems import MeshError, Place, Problem
 from tools.localmesh.rules.authorization import AuthorizationPolicy, Pattern, Rule, Values, concerning
-from tools.localmesh.rules.peer_authentication import Mode, PeerAuthentication, effective
+from tools.localmesh.rules.peer_authentication import Effective, Mode, PeerAuthentication, effective
 from tools.localmesh.rules.selectors import ROOT_NAMESPACE
 from tools.localmesh.workloads import Registry, Workload, includes
 
@@ -24,8 +23,8 @@ def check_callers(rules: Rules, registry: Registry) -> Iterator[Problem]:
     for policy in rules.authorization_policies:
         for rule in policy.rules:
             yield from _names(rule, workloads)
+    yield from _ambiguous(rules.peer_authentications, workloads)
     for workload in workloads:
-        yield from _ambiguous(rules.peer_authentications, workload)
         yield from _nameless(rules, registry, workload)
     for peer in rules.peer_authentications:
         yield from _ports(peer, registry, workloads)
@@ -74,13 +73,24 @@ def _fits(pattern: Pattern, name: str) -> bool:
     return name == pattern.text
 
 
-def _ambiguous(peers: Iterable[PeerAuthentication], workload: Workload) -> Iterator[Problem]:
-    """Of two of one level a cluster takes the older, and files do not tell which that is."""
-    mine = [peer for peer in peers if _concerns(peer, workload)]
-    for one, other in combinations(mine, 2):
-        if bool(one.selector) == bool(other.selector) and one.namespace == other.namespace:
-            text = f"{workload.name} has a PeerAuthentication at {one.place} already; keep one"
-            yield Problem(other.place, "spec.selector", text)
+def _ambiguous(peers: Sequence[PeerAuthentication], workloads: Iterable[Workload]) -> Iterator[Problem]:
+    """Each policy that is one too many, told for the first workload that has it."""
+    found: dict[Place, Problem] = {}
+    for workload in workloads:
+        try:
+            effective(peers, workload, 0)
+        except MeshError as error:
+            for problem in error.problems:
+                found.setdefault(problem.place, problem)
+    yield from found.values()
+
+
+def known_mode(peers: Sequence[PeerAuthentication], workload: Workload, port: int) -> Effective | None:
+    """What holds for a port of the workload's pods; None where that is not clear, which is told by itself."""
+    try:
+        return effective(peers, workload, port)
+    except MeshError:
+        return None
 
 
 def _concerns(peer: PeerAuthentication, workload: Workload) -> bool:
@@ -93,8 +103,8 @@ def _nameless(rules: Rules, registry: Registry, workload: Workload) -> Iterator[
     plain: Place | None = None
     for service in services:
         for port in service.ports:
-            found = effective(rules.peer_authentications, workload, port.target)
-            if found.mode is Mode.DISABLE:
+            found = known_mode(rules.peer_authentications, workload, port.target)
+            if found and found.mode is Mode.DISABLE:
                 plain = found.place
             for rule in rules.destination_rules:
                 tls = rule.effective("", port.number).tls if rule.host == service.host else None

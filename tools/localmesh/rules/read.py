@@ -39,7 +39,8 @@ def read_rules(folder: Path, registry: Registry) -> Rules:
     problems: list[Problem] = []
     for document in read_documents(folder):
         try:
-            found[document.kind].append(_reader(document)(document))
+            rule = _reader(document)(document)
+            found[document.kind].append(rule)
         except MeshError as error:
             problems += error.problems
     if problems:
