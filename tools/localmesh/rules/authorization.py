@@ -213,12 +213,12 @@ def _check_method(node: Node) -> None:
 
 
 def _check_path(node: Node) -> None:
-    _check_wildcard(node)
     text = node.text()
-    if not text.startswith(("/", "*")):
-        raise node.problem(f"{text!r} matches nothing: paths begin with /")
     if re.search(r"[{}?#\s]", text):
         raise node.problem(f"{text!r}: templates ({{*}}) are not supported, and ? and # are in no path")
+    _check_wildcard(node)
+    if not text.startswith(("/", "*")):
+        raise node.problem(f"{text!r} matches nothing: paths begin with /")
 
 
 def _check_port(node: Node) -> None:
