@@ -36,17 +36,20 @@ def check_certificate(certificate: Path, key: Path) -> None:
 
 
 def name_to_ask_for(certificate: Path) -> str | None:
-    """A name that the certificate is for, for who dials the stack on loopback; None where it is for that address."""
+    """A name that the certificate is for, for who dials the stack on loopback; None where it is for that address.
+
+    Raises StackError where it is for nobody.
+    """
     try:
         names = _leaf(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        raise StackError(
-            f"--tls-certificate {certificate} is for no name (subjectAltName): no client would believe it"
-        ) from None
+        names = x509.SubjectAlternativeName([])
     if ipaddress.ip_address(LOOPBACK) in names.get_values_for_type(x509.IPAddress):
         return None
     found: list[str] = names.get_values_for_type(x509.DNSName)
-    return found[0].replace("*", "edge", 1) if found else None
+    if not found:
+        raise StackError(f"--tls-certificate {certificate} is neither for a name nor for {LOOPBACK} (subjectAltName)")
+    return found[0].replace("*", "edge", 1)
 
 
 def _leaf(certificate: Path) -> x509.Certificate:

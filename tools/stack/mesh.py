@@ -40,9 +40,11 @@ def prepare_mesh(stack: Stack) -> None:
     if not (rules / "kustomization.yaml").is_file():
         raise StackError(f"--rules {rules} is not a folder of mesh rules: it has no kustomization.yaml")
     if options.tls_certificate and options.tls_key:
-        from tools.stack.certificate import check_certificate  # brings in what reads certificates
+        # Brings in what reads certificates.
+        from tools.stack.certificate import check_certificate, name_to_ask_for
 
         check_certificate(options.tls_certificate, options.tls_key)
+        name_to_ask_for(options.tls_certificate)
     found = stack_replicas(stack)
     for pod in found.pods(stack):
         for host, port in _listeners(found, pod):

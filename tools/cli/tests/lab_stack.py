@@ -22,9 +22,10 @@ WITHIN_S = 20.0
 class LabStack:
     """Commands on one state folder; knows every process and segment that was ever seen to belong to the stack."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, options: str = "") -> None:
         self.state = state
-        self.environment = {**os.environ, **ANY_PORTS, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        paths = os.pathsep.join(filter(None, sys.path))
+        self.environment = {**os.environ, **ANY_PORTS, "PYTHONPATH": paths, "LAB_OPTIONS": options}
         self._seen: dict[int, float] = {}
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -3,9 +3,10 @@
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from libs.parts.cache import Progress
-from libs.parts.processes import RunningPart, start_part, wait_until
+from libs.parts.processes import RunningPart, free_port, start_part, wait_until
 from libs.parts.valkey import start_redis
 from tools.stack.part import Declaration, Part, RestartPolicy, Stack
 
@@ -48,7 +49,7 @@ def _first_use(stack: Stack, progress: Progress) -> None:
 
 
 def declare(options: str) -> Declaration:
-    """With the option `twins`, two doors."""
+    """With the option `twins`, two doors; with `stand-in`, one that another can stand in for."""
     doors = ("door", "door-2") if options == "twins" else ("door",)
     return Declaration(
         parts=(
@@ -63,8 +64,15 @@ def declare(options: str) -> Declaration:
         first_use=_first_use,
         hints=lambda stack: f"The lab's door is at {stack.entry}.",
         entry="door",
+        stand_in=_stand_in if options == "stand-in" else None,
         restarts=RestartPolicy(first_s=0.2, limit_s=0.8, healthy_after_s=5.0),
     )
+
+
+def _stand_in(stack: Stack, replica_of: str) -> tuple[Stack, Part]:
+    name = f"{replica_of}-2"
+    part = Part(name, 0, _starter(name), replica_of=replica_of)
+    return replace(stack, ports={**stack.ports, name: free_port()}), part
 
 
 def _starter(name: str) -> Callable[[Stack], RunningPart]:
