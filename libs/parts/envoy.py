@@ -107,9 +107,10 @@ def _hint(log: str) -> str:
     if taken := _TAKEN.search(log):
         return f"\nthe address {taken[1]} is taken"
     if _TOO_FEW_WATCHES in log:
+        most = _INSTANCES.read_text().strip()
         return (
-            f"\nEnvoy takes an inotify instance for each of its files, and all {_INSTANCES.read_text().strip()} that this "
-            "user may have are taken: end other Envoys, or allow more (sudo sysctl fs.inotify.max_user_instances=1024)"
+            f"\nEnvoy takes an inotify instance for each file that it follows, and all {most} that a user may have "
+            "are taken: end other Envoys, or allow more (sudo sysctl fs.inotify.max_user_instances=1024)"
         )
     return ""
 
