@@ -6,6 +6,7 @@ running stack. Only the gateway's port is another. What starts a stack, and what
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -76,7 +77,7 @@ def with_address(text: str, stack: RunningStack) -> str:
 
 def test_no_line_is_left_out() -> None:
     """Every line of a shell block is one that the tests below run."""
-    assert [line for line in COMMANDS if not line.startswith(("./weft ", "grpcurl "))] == []
+    assert [line for line in COMMANDS if not line.startswith(("./weft ", "grpcurl ", "curl "))] == []
     assert {block.language for block in BLOCKS} == {"sh", "python", "js"}
 
 
@@ -104,6 +105,17 @@ def test_the_grpcurl_lines(checkout: Path, stack: RunningStack) -> None:
     assert "weft.rag.v1.AnswerService" in printed[0]
     assert "rpc Search (" in printed[1]
     assert '"passages"' in printed[2]
+
+
+def test_the_curl_lines(checkout: Path, stack: RunningStack) -> None:
+    """Who calls, and an answer that streams to its end."""
+    lines = [with_address(line, stack) for line in COMMANDS if line.startswith("curl")]
+    who, answer = (run(checkout, stack, ["bash", "-c", line]) for line in lines)
+
+    assert '"tenant":"local"' in who.replace(": ", ":")
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.splitlines() if line.startswith("data: ")]
+    assert "passages" in events[0]
+    assert events[-1]["done"]["outcome"] == "ANSWER_OUTCOME_ANSWERED"
 
 
 def test_the_python_programs(checkout: Path, stack: RunningStack) -> None:
