@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
 """Asks an istiod for all that it gives to a proxy: a process in an environment of its own (3rdparty/istiod.lock).
 
 A line in is {"address": host:port, "nodes": [Node of Envoy's API]}; the line out has, for each node in order, what it

@@ -11,8 +11,12 @@ from tools.localmesh.workloads import Registry
 from tools.meshjudge.istiod import istiod
 from tools.meshjudge.kube_objects import kube_objects
 from tools.meshjudge.meaning.proxy import Meaning, router_meaning, sidecar_meaning
+from tools.meshjudge.meaning.transport import AUTHORITIES, GATEWAYS, OWN, with_secrets
 from tools.meshjudge.proxies import Proxies
 from tools.meshjudge.summary import Parts, parts_of
+
+SECRETS = {"default": OWN, "ROOTCA": AUTHORITIES, "kubernetes://weft-edge": GATEWAYS}
+"""What Istio calls them: the first two are every proxy's, the last is what mesh/edge.yaml names."""
 
 
 def ask_istiod(binary: Path, client: Proxies, registry: Registry, pods: Sequence[Pod], files: Sequence[Path]) -> Parts:
@@ -30,4 +34,4 @@ def ask_istiod(binary: Path, client: Proxies, registry: Registry, pods: Sequence
         meanings[pod.name] = (
             sidecar_meaning(configuration, dials, names) if pod.app else router_meaning(configuration, names)
         )
-    return parts_of(meanings)
+    return parts_of({name: with_secrets(meaning, SECRETS) for name, meaning in meanings.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,8 @@ MESH_CONFIG = {
     ],
 }
 COMPLAINTS = ("failed to validate", "discarding", "invalid config", "failed to parse", "parse error", "unknown field")
+
+_ERROR = re.compile(r"^Error: (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 
 class Refused(Exception):
@@ -84,10 +87,10 @@ def _start(binary: Path, kubernetes: str, config: Path, folder: Path) -> tuple[R
     try:
         wait_until(part, lambda: _is_ready(http), READY_WITHIN_S)
     except PartError:
-        errors = [line.removeprefix("Error: ") for line in part.written().splitlines() if line.startswith("Error: ")]
-        if not errors:
+        if not (error := _ERROR.search(part.written())):
             raise
-        raise Refused("\n".join(errors)) from None
+        # What it says of the rules, without the steps on the way there.
+        raise Refused(" ".join(error[1].rpartition("configuration is invalid: ")[2].split())) from None
     return part, grpc
 
 

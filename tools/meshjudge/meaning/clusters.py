@@ -43,7 +43,8 @@ def cluster_meaning(
             most=_bounds(message.take("circuit_breakers")),
             **_protocol(message),
             ejecting=_outlier(message.take("outlier_detection")),
-            transport=transport,
+            # Nobody is dialled where there is nobody.
+            transport=transport if places else None,
             replicas=_beside(places, balancing.get("by_locality_weight", False)),
         )
 
@@ -67,9 +68,22 @@ def _bounds(fields: dict[str, Any] | None) -> dict[str, Any]:
     if len(thresholds) != 1:
         raise UnreadError("CircuitBreakers.thresholds for several priorities")
     with reading("Thresholds", thresholds[0]) as message:
-        message.take("track_remaining")
         found = {name: message.take(name, default) for name, default in DEFAULT_BOUNDS.items()}
-    return {name: value for name, value in found.items() if value != NO_BOUND}
+        budget = _retry_budget(message.take("retry_budget"))
+    bounds = {name: value for name, value in found.items() if value != NO_BOUND}
+    return {**bounds, **compact(retry_budget=budget)}
+
+
+def _retry_budget(fields: dict[str, Any] | None) -> dict[str, Any] | None:
+    """It goes before `max_retries`."""
+    if fields is None:
+        return None
+    with reading("RetryBudget", fields) as message:
+        return {
+            "share": value_of(message.take("budget_percent"), 20) + "%",
+            "at_least": message.take("min_retry_concurrency", 3),
+            "within": duration(message.take("budget_interval"), "0s"),
+        }
 
 
 def _balancing(message: Any) -> dict[str, Any]:
@@ -88,8 +102,6 @@ def _balancing(message: Any) -> dict[str, Any]:
         common.take("ignore_new_hosts_until_first_hc")
         zones = common.take("zone_aware_lb_config")
         closes = common.take("close_connections_on_host_set_change")
-    # A replica that is no more is left at once on both sides: Istio has no active health checks that could keep it.
-    message.take("ignore_health_on_host_removal")
     return compact(
         policy=policy,
         choices=choices if choices != 2 else None,

@@ -10,6 +10,9 @@ from tools.meshjudge.meaning.message import UnreadError, compact, reading, type_
 from tools.meshjudge.meaning.values import duration, percent, text_match
 
 ALWAYS = {"numerator": 100}
+AUTHORIZATION = "authorization"
+WRITTEN_DEFAULTS = (("op", "EQ"),)
+"""Fields of messages that are compared as they are, with the values that istiod leaves out as protobuf's defaults."""
 
 
 def per_route(configs: dict[str, Any]) -> dict[str, Any]:
@@ -26,20 +29,32 @@ def per_route(configs: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def chain(filters: Sequence[dict[str, Any]]) -> list[Any]:
-    """The filters in their order: those that do nothing until a route asks by name, others with their configuration."""
+def chain(filters: Sequence[dict[str, Any]], authorized: bool) -> list[Any]:
+    """The filters in their order: those that do nothing until a route asks by name, others with their configuration.
+    `authorized`: whether the RBAC filters, which are read apart, have any rules; they stand together then."""
     found: list[Any] = []
     for each in filters:
         config = each.get("typed_config", {})
         kind = type_of(config)
-        rest = {name: value for name, value in config.items() if name != "@type"}
-        if kind in IGNORED_FILTERS:
+        rest = plain_config({name: value for name, value in config.items() if name != "@type"})
+        if kind in IGNORED_FILTERS or (kind == "RBAC" and (not authorized or found[-1:] == [AUTHORIZATION])):
             continue
         if kind == "RBAC":
-            found.append("authorization")
+            found.append(AUTHORIZATION)
         else:
             found.append({kind: rest} if rest else kind)
+    if found.count(AUTHORIZATION) > 1:
+        raise UnreadError("authorization in two places of a chain")
     return found
+
+
+def plain_config(value: Any) -> Any:
+    """A message that is compared as it is written, without defaults that are written out."""
+    if isinstance(value, list):
+        return [plain_config(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: plain_config(each) for name, each in value.items() if (name, each) not in WRITTEN_DEFAULTS}
 
 
 def _fault(config: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,11 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
         "alt_stat_name": _NAME,
         "cleanup_interval": "of ORIGINAL_DST clusters, which only iptables needs",
         "eds_cluster_config": _TRANSPORT_OF_CONFIGURATION,
+        "ignore_health_on_host_removal": "active health checks could keep a replica that is no more; there are none",
         "metadata": _OBSERVED,
         "upstream_bind_config": "of ORIGINAL_DST clusters: the app's answers must pass iptables",
     },
+    "Thresholds": {"track_remaining": _OBSERVED},
     "Endpoint": {
         "health_status": "replicas that are not ready are left out on both sides, or marked; the world's are all ready",
         "load_balancing_weight": "of one endpoint among those of its locality: all weigh 1, which is checked",
@@ -24,7 +26,6 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
     },
     "CommonTlsContext": {
         "alpn_protocols": "h2 on both sides; `istio` before it is how Istio's inbound tells mTLS from an app's own TLS",
-        "tls_certificate_sds_secret_configs": "read as whether there is one",
     },
     "TlsParameters": {
         "cipher_suites": "of TLS 1.2; both ends of the mesh are Envoys, which agree on 1.3",
@@ -39,7 +40,7 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
         "name": _NAME,
         "stat_prefix": _NAME,
         "traffic_direction": _OBSERVED,
-        "use_original_dst": "iptables",
+        "use_original_dst": "whose calls come by iptables",
         "per_connection_buffer_limit_bytes": "flow control",
         "enable_reuse_port": "how the kernel spreads connections over threads",
         "access_log": _OBSERVED,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tools.meshjudge.meaning.authorization import authorization
-from tools.meshjudge.meaning.filters import chain
+from tools.meshjudge.meaning.filters import chain, plain_config
 from tools.meshjudge.meaning.message import UnreadError, compact, reading, type_of
 from tools.meshjudge.meaning.routes import route_meanings
 from tools.meshjudge.meaning.transport import downstream
@@ -52,10 +52,10 @@ class Manager:
             trusts_own_address=message.take("use_remote_address", False),
             trusted_hops=message.take("xff_num_trusted_hops", 0),
             authority=_authority(message.take("early_header_mutation_extensions", ())),
-            internal_addresses=message.take("internal_address_config"),
+            internal_addresses="none" if message.take("internal_address_config") == {} else None,
             keeps_request_id=message.take("preserve_external_request_id", False),
             answers_request_id=message.take("always_set_request_id_in_response", False),
-            local_replies=message.take("local_reply_config"),
+            local_replies=plain_config(message.take("local_reply_config")),
             strips_port=message.take("strip_any_host_port"),
             http1=message.take("http_protocol_options") or None,
             http2=http2 or None,
@@ -90,7 +90,8 @@ class Manager:
         return found[0]
 
     def chain(self) -> list[Any]:
-        return chain(self.filters)
+        """The filters before the router."""
+        return chain(self.filters, bool(self.authorization()))
 
 
 def _authority(mutations: Sequence[dict[str, Any]]) -> str | None:

@@ -17,11 +17,10 @@ DEFAULT_TIMEOUT = "15s"
 
 
 def destination(cluster: str) -> str:
-    """HOST:PORT of a cluster and after a slash its subset: the name without what tells its client."""
-    name = cluster.partition("@")[0]
-    direction, _, rest = name.partition("|")
+    """HOST:PORT of a cluster and after a slash its subset."""
+    direction, _, rest = cluster.partition("|")
     if direction != "outbound":
-        return name
+        return cluster
     port, subset, host = rest.split("|")
     return f"{host}:{port}" + (f"/{subset}" if subset else "")
 
