@@ -32,6 +32,9 @@ CLUSTER = "envoy.config.cluster.v3.Cluster"
 _FILTERS = "envoy.extensions.filters.http"
 _FAULT: Json = {"name": "envoy.filters.http.fault", "typed_config": typed(f"{_FILTERS}.fault.v3.HTTPFault")}
 _CORS: Json = {"name": "envoy.filters.http.cors", "typed_config": typed(f"{_FILTERS}.cors.v3.Cors")}
+# Whom Envoy lets set headers of its own, such as a timeout. Callers from outside are on this machine too, and an empty
+# list is Envoy's default, which has them in it; so it is an address that nobody has (RFC 5737).
+_NOBODY: Json = {"cidr_ranges": [{"address_prefix": "192.0.2.1", "prefix_len": 32}]}
 # Tells which of two chains a connection is for, and authorization the server's name.
 _TLS_INSPECTOR: Json = {
     "name": "envoy.filters.listener.tls_inspector",
@@ -83,8 +86,7 @@ def edge(mesh: Mesh, pod: Pod, gateway: Gateway) -> tuple[Json, list[Json]]:
         name,
         [*rbac_filters(), _FAULT, _CORS, *inserted, _ROUTER],
         use_remote_address=True,
-        # Nobody outside is trusted with headers of Envoy's own, however near.
-        internal_address_config={},
+        internal_address_config=_NOBODY,
         forward_client_cert_details="SANITIZE",
     )
     for patch in patches:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 
@@ -27,9 +28,11 @@ from tools.localmesh.envoy.tls import TlsMode, secrets, upstream_socket
 from tools.localmesh.mesh import Edge, Folders, Json, Mesh, Rules, cluster_name, outbound_name, typed
 from tools.localmesh.pods import Pod, inbound_address, mesh_address, outbound_address
 from tools.localmesh.rules.authorization import read_authorization_policy
+from tools.localmesh.rules.delegation import merge_delegates
 from tools.localmesh.rules.envoy_filters import read_envoy_filter
 from tools.localmesh.rules.gateways import read_gateway
 from tools.localmesh.rules.peer_authentication import read_peer_authentication
+from tools.localmesh.rules.virtual_services import read_virtual_service
 from tools.localmesh.workloads import Registry, Service, ServicePort, Workload
 
 PORT = ServicePort("grpc", 50051, 50052)
@@ -46,13 +49,16 @@ def workload(name: str) -> Workload:
 
 
 def security(folder: Path, text: str = "") -> Rules:
-    """Rules from YAML with documents of these kinds."""
+    """Rules from YAML with documents of any kind but DestinationRule."""
     folder.mkdir(exist_ok=True)
     (folder / "kustomization.yaml").write_text("resources: [rules.yaml]")
     (folder / "rules.yaml").write_text(text)
     documents = read_documents(folder)
     found = {document.kind: [each for each in documents if each.kind == document.kind] for document in documents}
     return Rules(
+        virtual_services=tuple(
+            merge_delegates([read_virtual_service(each) for each in found.get("VirtualService", ())])
+        ),
         peer_authentications=tuple(map(read_peer_authentication, found.get("PeerAuthentication", ()))),
         authorization_policies=tuple(map(read_authorization_policy, found.get("AuthorizationPolicy", ()))),
         gateways=tuple(map(read_gateway, found.get("Gateway", ()))),
@@ -108,6 +114,7 @@ class Lab:
             clusters.append(self._cluster(self.pods[caller]))
             self._write_route(self.pods[caller])
         for gateway in rules.gateways:
+            clusters.append(self._cluster(self.pods["edge"]))
             listener, configurations = edge(mesh, self.pods["edge"], gateway)
             listeners.append(listener)
             for routes in configurations:
@@ -176,7 +183,10 @@ def channel(address: str) -> grpc.aio.Channel:
 
 
 async def call(
-    channel: grpc.aio.Channel, message: bytes = b"", timeout_s: float = 10.0, **metadata: str
+    channel: grpc.aio.Channel,
+    message: bytes = b"",
+    timeout_s: float = 10.0,
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """What metadata the service got."""
     method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(UNARY)

@@ -270,7 +270,7 @@ async def test_authorization_by_a_real_envoy(tmp_path: Path) -> None:
 
 async def _passes(channel: grpc.aio.Channel, who: str) -> bool:
     try:
-        await call(channel, who=who)
+        await call(channel, metadata={"who": who})
     except grpc.aio.AioRpcError as error:
         assert error.code() is DENIED, error
         return False
