@@ -62,6 +62,7 @@ OFTEN = 0.8
 
 _VOLATILE = frozenset(
     {headers.REQUEST_ID, headers.ADMISSION_US, headers.AGE, headers.STATUS_DETAILS, headers.RETRY_PUSHBACK, "date"}
+    | {"x-envoy-upstream-service-time"}
 )
 _OPAQUE = frozenset({"nextPageToken", "versionId", "keyId", "secretKey"})
 _LISTED = frozenset({"collections", "documents", "keys"})

@@ -23,8 +23,8 @@ class DrillError(Exception):
 
 
 def fault_of(*, delay_s: float | None = None, abort: str | None = None, percent: float) -> Fault:
-    """A fault for so many of 100 calls: they begin `delay_s` seconds late, end at once with the gRPC status of the name
-    `abort` ("UNAVAILABLE"), or both. Raises DrillError."""
+    """A fault for so many of 100 calls: they begin `delay_s` seconds late, end at once with what `abort` says (a gRPC
+    status by its name, "UNAVAILABLE", or one of HTTP, "503"), or both. Raises DrillError."""
     if delay_s is None and abort is None:
         raise DrillError("a drill needs a delay (--delay 1s), an abort (--abort UNAVAILABLE), or both")
     if not 0.0001 <= percent <= 100:
@@ -34,7 +34,7 @@ def fault_of(*, delay_s: float | None = None, abort: str | None = None, percent:
     share = round(percent * MILLION / 100)
     return Fault(
         delay=None if delay_s is None else Delay(share, delay_s),
-        abort=None if abort is None else Abort(share, grpc_status=_status(abort)),
+        abort=None if abort is None else _abort(share, abort),
     )
 
 
@@ -88,12 +88,16 @@ def _fault(entry: Mapping[str, Mapping[str, float]]) -> Fault:
     )
 
 
-def _status(name: str) -> int:
-    """The number of a gRPC status that is none of success."""
-    numbers = {status.name: int(status.value[0]) for status in grpc.StatusCode if status is not grpc.StatusCode.OK}
-    if name not in numbers:
-        raise DrillError(f"{name!r} is no gRPC status to fail with; what is: {', '.join(numbers)}")
-    return numbers[name]
+def _abort(share: int, status: str) -> Abort:
+    """With a status that is none of success."""
+    if status.isascii() and status.isdigit():
+        if not 400 <= int(status) <= 599:
+            raise DrillError(f"{status} is no HTTP status to fail with: those are 400 to 599")
+        return Abort(share, http_status=int(status))
+    numbers = {one.name: int(one.value[0]) for one in grpc.StatusCode if one is not grpc.StatusCode.OK}
+    if status not in numbers:
+        raise DrillError(f"{status!r} is no gRPC status to fail with; what is: {', '.join(numbers)}")
+    return Abort(share, grpc_status=numbers[status])
 
 
 def _speaks_grpc(service: Service) -> bool:

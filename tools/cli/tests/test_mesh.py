@@ -1,0 +1,117 @@
+"""`weft mesh`: what its user reads who gets it wrong, and what a drill is said to be."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tools.cli.__main__ import app
+from tools.cli.mesh_faults import told
+from tools.localmesh.drills import drills, fault_of
+from tools.stack.mesh import FOLDER
+from tools.stack.snapshot import PartSnapshot, Snapshot, process_start, write_snapshot
+
+INFERENCE = "inference.weft.svc.cluster.local"
+
+
+def weft(*arguments: str) -> tuple[int, str, str]:
+    """The exit code, the standard output and the standard error of a command."""
+    done = CliRunner().invoke(app, ["mesh", *arguments])
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Of a stack that says it runs with a mesh, by this very process."""
+    (tmp_path / FOLDER).mkdir()
+    parts = (PartSnapshot("envoy", "127.0.0.1:7700", "ready"),)
+    pid = os.getpid()
+    write_snapshot(tmp_path, Snapshot(pid, process_start(pid), "module", "up", parts=parts))
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [["status"], ["faults"], ["faults", "off"], ["explain", "a.B/C"]])
+def test_without_a_stack_there_is_no_mesh(tmp_path: Path, command: list[str]) -> None:
+    """Each command says so, and what starts one."""
+    expected = f"weft: no stack is running on {tmp_path}: start it with `weft up`\n"
+    assert weft(*command, "--state", str(tmp_path)) == (1, "", expected)
+
+
+def test_a_stack_without_a_mesh_is_told(state: Path) -> None:
+    """It was asked for."""
+    pid = os.getpid()
+    write_snapshot(state, Snapshot(pid, process_start(pid), "module?mesh=no", "up"))
+    expected = f"weft: the stack on {state} was started without the mesh: leave --no-mesh\n"
+    assert weft("status", "--state", str(state)) == (1, "", expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        (["--delay", "1s"], "whose calls? --to names the service"),
+        (["--to", "infrence", "--delay", "1s"], "no calls in the mesh go to 'infrence'; do you mean inference?"),
+        (["--to", "inference"], "a drill needs a delay (--delay 1s), an abort (--abort UNAVAILABLE), or both"),
+        (["--to", "inference", "--delay", "1"], "--delay '1' is not a duration: write 250ms, 1s or 2m"),
+        (["--to", "inference", "--delay", "0s"], "a delay of 0 s is not within 0.001 to 600"),
+        (["--to", "inference", "--delay", "1s", "--percent", "200"], "200 percent of the calls is not within"),
+        (["--to", "inference", "--abort", "BROKEN"], "'BROKEN' is no gRPC status to fail with"),
+        (["--to", "inference", "--abort", "200"], "200 is no HTTP status to fail with: those are 400 to 599"),
+        (["on"], "'on' is nothing to do with faults: write off, or options that begin a drill"),
+        (["off", "--to", "rag"], "off ends all drills: leave the options"),
+    ],
+)
+def test_what_is_no_drill_is_refused(state: Path, options: list[str], wrong: str) -> None:
+    """With what is wrong, exit code 2, and nothing changed."""
+    code, printed, error = weft("faults", *options, "--state", str(state))
+    assert (code, printed, error.startswith(f"weft: {wrong}")) == (2, "", True), error
+    assert drills(state / FOLDER) == {}
+
+
+def test_drills_come_and_go(state: Path) -> None:
+    """What is on is told, and kept where the controller follows it."""
+    shown = ("--state", str(state))
+    delayed = f"Of calls to {INFERENCE} 10% begin 0.25 s late."
+    code, printed, _ = weft("faults", "--to", "inference", "--delay", "250ms", "--percent", "10", *shown)
+    assert (code, printed) == (0, f"{delayed}\n`weft mesh faults off` ends it.\n")
+    assert weft("faults", *shown) == (0, f"{delayed}\n", "")
+    assert drills(state / FOLDER) == {INFERENCE: fault_of(delay_s=0.25, percent=10)}
+    assert weft("faults", "off", *shown) == (0, "No drill is on.\n", "")
+    assert drills(state / FOLDER) == {}
+
+
+def test_all_of_a_drill_is_told() -> None:
+    """Delay and abort, statuses of gRPC and of HTTP."""
+    both = fault_of(delay_s=2, abort="UNAVAILABLE", percent=0.5)
+    assert told("rag", both) == "Of calls to rag 0.5% begin 2 s late, and 0.5% end with UNAVAILABLE."
+    assert told("rag", fault_of(abort="503", percent=100)) == "Of calls to rag 100% end with HTTP 503."
+
+
+def test_a_mesh_that_has_told_nothing_is_told(state: Path) -> None:
+    """Its log says why."""
+    assert weft("status", "--state", str(state)) == (
+        1,
+        "",
+        "weft: the mesh has told nothing yet: see `weft logs mesh`\n",
+    )
+    code, _, error = weft("explain", "weft.rag.v1.SearchService/Nothing", "--state", str(state))
+    assert (code, "no contract has a method" in error, "SearchService" in error) == (2, True, True)
+
+
+def test_refused_rules_are_shown(state: Path) -> None:
+    """Every problem with its place, in the status of the mesh; the exit code is 1."""
+    message = "mesh/routing.yaml:12: spec.http[0].timeout: '1x' is no duration"
+    problem = {"file": "mesh/routing.yaml", "line": 12, "field": "spec", "text": "no duration", "message": message}
+    told = {"pid": 1, "edge": "127.0.0.1:1", "rules_folder": "/rules", "base_folder": "k8s/base", "rules": "refused"}
+    (state / FOLDER / "status.json").write_text(
+        json.dumps({**told, "since": 0, "problems": [problem], "ready": [], "drills": []})
+    )
+    (state / FOLDER / "pods.json").write_text("[]")
+    code, printed, _ = weft("status", "--state", str(state))
+    refused = "Rules of /rules were refused at 1970-01-01T00:00:00Z, and those before them stay in force:"
+    assert (code, printed.splitlines()[:2]) == (1, [refused, f"  {message}"])
+    code, printed, _ = weft("status", "--json", "--state", str(state))
+    assert (code, json.loads(printed)["rules"]["problems"]) == (1, [problem])
