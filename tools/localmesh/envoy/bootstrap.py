@@ -29,6 +29,11 @@ KEPT_STATS = (
 )
 """Regular expressions of whole names. Each cluster and listener has hundreds of others, which cost memory."""
 
+RUNTIME: Json = {
+    "layers": [{"name": "limits", "static_layer": {"re2.max_program_size.error_level": 32768}}],
+}
+"""How large a regular expression may become: as much as Istio allows. Envoy's own bound is that of a short one."""
+
 
 def bootstrap(xds: Path, zone: str) -> Json:
     """For an Envoy that follows the files in `xds`. `zone` is region/zone of the clients whose proxy it is."""
@@ -43,6 +48,7 @@ def bootstrap(xds: Path, zone: str) -> Json:
         "stats_config": {
             "stats_matcher": {"inclusion_list": {"patterns": [{"safe_regex": {"regex": kept}} for kept in KEPT_STATS]}}
         },
+        "layered_runtime": RUNTIME,
         "overload_manager": {
             "resource_monitors": [
                 {

@@ -40,31 +40,40 @@ def read_regular_expression(node: Node) -> str:
     for found in _FOREIGN.finditer(text):
         if found.lastgroup:
             raise node.problem(f"{found.group()} is not known to RE2, which Envoy has; say it in another way")
-    for op, arguments in _operations(tree):
+    for op in _operations(tree):
         if op in _LACKING:
             raise node.problem(f"RE2, which Envoy has, lacks {_LACKING[op]}; say it in another way")
-        if op in (ops.MAX_REPEAT, ops.MIN_REPEAT) and _exceeds(arguments):
-            raise node.problem(f"RE2, which Envoy has, repeats at most {_MOST_REPEATS} times")
+    if _repeats(tree) > _MOST_REPEATS:
+        raise node.problem(f"RE2, which Envoy has, repeats at most {_MOST_REPEATS} times, one in another included")
     if re.search(r"(?<!\\)\{,", text):
         raise node.problem("{,n} is plain text to RE2, which Envoy has; write {0,n}")
     return text
 
 
-def _exceeds(arguments: Any) -> bool:
-    least, most, _ = arguments
-    return any(number != ops.MAXREPEAT and number > _MOST_REPEATS for number in (least, most))
-
-
-def _operations(tree: Any) -> Iterator[tuple[Any, Any]]:
+def _operations(part: Any) -> Iterator[Any]:
     """All operations of a parsed expression, those inside of others too."""
-    for op, arguments in tree:
-        yield op, arguments
-        yield from _nested(arguments)
-
-
-def _nested(arguments: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(arguments, parser.SubPattern):
+    for op, arguments in _steps(part):
+        if op is not None:
+            yield op
         yield from _operations(arguments)
-    elif isinstance(arguments, (tuple, list)):
-        for argument in arguments:
-            yield from _nested(argument)
+
+
+def _repeats(part: Any) -> int:
+    """How often the most repeated part is: a repeat in a repeat counts that many times."""
+    most = 1
+    for op, arguments in _steps(part):
+        times = 1
+        if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
+            least, bound, _ = arguments
+            times = max(1, least if bound == ops.MAXREPEAT else bound)
+        most = max(most, times * _repeats(arguments))
+    return most
+
+
+def _steps(part: Any) -> Iterator[tuple[Any, Any]]:
+    """Operations and their arguments; what only holds others has no operation."""
+    if isinstance(part, parser.SubPattern):
+        yield from part
+    elif isinstance(part, (tuple, list)):
+        for item in part:
+            yield None, item

@@ -150,6 +150,7 @@ MATCH_REFUSALS = [
     ('{uri: {regex: "a\\\\Z"}}', "uri.regex: \\Z is not known to RE2"),
     ('{uri: {regex: "a{,3}"}}', "uri.regex: {,n} is plain text to RE2"),
     ('{uri: {regex: "a{1001}"}}', "uri.regex: RE2, which Envoy has, repeats at most 1000 times"),
+    ('{uri: {regex: "((ab){40}c){30}"}}', "uri.regex: RE2, which Envoy has, repeats at most 1000 times"),
     ('{uri: {regex: "(?#no)a"}}', "uri.regex: (?# is not known to RE2"),
     ('{uri: {regex: "' + "a" * 1025 + '"}}', "uri.regex: has 1025 characters; at most 1024"),
     ("{ignoreUriCase: true}", "ignoreUriCase: is for uri: {exact: ...} and {prefix: ...} only"),
