@@ -18,6 +18,7 @@ from tools.localmesh.nodes import shown
 from tools.localmesh.pods import HOME_ZONE, Pod
 from tools.localmesh.problems import MeshError, Place, Problem
 from tools.localmesh.publish import Publisher, RejectedError
+from tools.localmesh.serve import Server
 from tools.localmesh.state import Paths, read_mesh
 from tools.localmesh.told import Board, read_status
 from tools.localmesh.translate import translate, translate_endpoints
@@ -33,12 +34,13 @@ class Controller:
     def __init__(self, paths: Paths, edge: Edge, certificate_ttl_s: float) -> None:
         self._paths = paths
         self._edge = edge
-        for folder in (paths.state, paths.folders.xds):
+        for folder in (paths.state, paths.folders.xds, paths.envoy):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._authority = Authority(paths.state / "authority", paths.folders.certificates, ttl_s=certificate_ttl_s)
         self._board = Board(paths, edge)
         self._health = Health(self._on_health)
-        self._publisher = Publisher(paths.folders.xds, paths.envoy)
+        self._publisher = Publisher(paths.folders.xds, paths.envoy, self._on_change)
+        self._server = Server(paths.folders.xds, paths.envoy, self._publisher.content)
         self._known: Stamps = {}
         # What calls may follow: while another mesh is being put in force, both.
         self._live: list[tuple[Mesh, frozenset[str]]] = []
@@ -48,9 +50,10 @@ class Controller:
         before = read_status(self._paths.state)
         self._known = self._look()
         mesh = await asyncio.to_thread(self._read)
+        await self._server.start()
         believed = {pod.app for pod in mesh.pods if before and pod.name in before.ready}
         await self._put_in_force(mesh, believed)
-        write_whole(self._paths.bootstrap, json.dumps(bootstrap(self._paths.folders.xds, HOME_ZONE), indent=1))
+        write_whole(self._paths.bootstrap, json.dumps(bootstrap(self._paths.folders, HOME_ZONE), indent=1))
 
     async def follow(self) -> None:
         """Until it is cancelled."""
@@ -62,6 +65,10 @@ class Controller:
     async def stop(self) -> None:
         """Envoy keeps what it has."""
         await self._health.stop()
+        await self._server.stop()
+
+    def _on_change(self) -> None:
+        self._server.changed()
 
     async def _follow_files(self) -> None:
         paths = self._paths

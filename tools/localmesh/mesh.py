@@ -45,11 +45,12 @@ class Edge:
 
 @dataclass(frozen=True)
 class Folders:
-    """`xds`: the files that Envoy watches. `certificates`: `SA.pem` for each service account SA (chain and key),
-    and `authorities.pem`."""
+    """`xds`: the files that Envoy watches; where they are `served`, it asks for them at a socket instead.
+    `certificates`: `SA.pem` for each service account SA (chain and key), and `authorities.pem`."""
 
     xds: Path
     certificates: Path
+    served: bool = False
 
 
 @dataclass(frozen=True)

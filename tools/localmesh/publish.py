@@ -19,7 +19,9 @@ from tools.localmesh.translate import Resources
 
 TAKEN_WITHIN_S = 10.0
 POLL_S = 0.01
-_REJECTED = re.compile(r"Filesystem config update rejected: (.*?)(?=^\[\d{4}-|\Z)", re.DOTALL | re.MULTILINE)
+_REJECTED = re.compile(
+    r"(?:Filesystem config update|REST config for \S+) rejected: (.*?)(?=^\[\d{4}-|\Z)", re.DOTALL | re.MULTILINE
+)
 """In Envoy's log, up to its next entry."""
 
 
@@ -34,8 +36,9 @@ class Publisher:
     stays is not touched. What is in the folder when this is made counts as published.
     """
 
-    def __init__(self, xds: Path, envoy: Path) -> None:
-        """`envoy` is Envoy's working folder (`libs.parts.envoy`)."""
+    def __init__(self, xds: Path, envoy: Path, on_change: Callable[[], None] = lambda: None) -> None:
+        """`envoy` is Envoy's working folder (`libs.parts.envoy`). `on_change` is called when a file is another."""
+        self._on_change = on_change
         self._folder = xds
         self._envoy = envoy
         self._log = envoy / LOG
@@ -81,6 +84,10 @@ class Publisher:
         """Endpoints alone, at once; may be called while `publish` waits."""
         self._write_each("eds", endpoints)
 
+    def content(self, path: Path) -> bytes | None:
+        """What a file of the folder holds; None where there is none."""
+        return self._written.get(path)
+
     def _write_all(self, kind: Kind, resources: Mapping[str, Json]) -> tuple[str, str] | None:
         return self._write(kind, "", list(resources.values()))
 
@@ -97,6 +104,7 @@ class Publisher:
             return None
         _replace(path, content)
         self._written[path] = content
+        self._on_change()
         # In the name of a statistic Envoy writes _ for each colon.
         return f".{kind}.{name.replace(':', '_')}.version_text" if name else f".{kind}.version_text", version
 
@@ -123,6 +131,7 @@ class Publisher:
         for path in self._written.keys() - before.keys():
             path.unlink(missing_ok=True)
         self._written = dict(before)
+        self._on_change()
 
     def _forget(self, new: Resources) -> None:
         """Removes the files of what is no more."""

@@ -28,7 +28,7 @@ class Paths:
 
     @property
     def folders(self) -> Folders:
-        return Folders(self.state / "xds", self.state / "certificates")
+        return Folders(self.state / "xds", self.state / "certificates", served=True)
 
     @property
     def envoy(self) -> Path:

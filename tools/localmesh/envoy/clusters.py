@@ -85,7 +85,7 @@ def cluster(mesh: Mesh, client: Pod, target: Target) -> Json:
         name=name,
         alt_stat_name=stat_name(client, target),
         type="EDS",
-        eds_cluster_config={"eds_config": config_source(mesh.folders.xds, "eds", name)},
+        eds_cluster_config={"eds_config": config_source(mesh.folders, "eds", name)},
         connect_timeout=duration(connect_timeout_s),
         circuit_breakers={"thresholds": [thresholds(pool, policy.retry_budget)]},
         # Who is no longer listed gets no more calls, whatever Envoy thinks of it.

@@ -106,7 +106,7 @@ def _manager(mesh: Mesh, name: str, filters: Sequence[Json], **fields: Any) -> J
     return typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=name,
-        rds={"route_config_name": name, "config_source": config_source(mesh.folders.xds, "rds", name)},
+        rds={"route_config_name": name, "config_source": config_source(mesh.folders, "rds", name)},
         http_filters=list(filters),
         access_log=failed_calls(name),
         stream_idle_timeout="0s",

@@ -127,7 +127,7 @@ def _identity(account: str) -> str:
 
 
 def _secret(mesh: Mesh, name: str) -> Json:
-    return {"name": name, "sds_config": config_source(mesh.folders.xds, "sds", name)}
+    return {"name": name, "sds_config": config_source(mesh.folders, "sds", name)}
 
 
 def _socket(context: Json) -> Json:

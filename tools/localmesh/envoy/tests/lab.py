@@ -233,7 +233,7 @@ async def lab(
         write_whole(made.mesh.folders.certificates / f"{account}.pem", make(authority).pem())
     made.write(rules)
     start = folder / "bootstrap.json"
-    start.write_text(json.dumps(bootstrap(made.mesh.folders.xds, "local/a")))
+    start.write_text(json.dumps(bootstrap(made.mesh.folders, "local/a")))
     part: RunningPart | None = None
     try:
         part = await asyncio.to_thread(start_envoy, start, folder / "run", log=made.log)
