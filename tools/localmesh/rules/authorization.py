@@ -96,6 +96,7 @@ def concerning(policies: Iterable[AuthorizationPolicy], workload: Workload) -> l
 def read_authorization_policy(document: Document) -> AuthorizationPolicy:
     """Raises MeshError."""
     spec = document.spec()
+    _check_annotations(document.root.entries()["metadata"])
     if spec is None:
         raise document.root.problem("spec is missing; `spec: {}` is the policy that lets nobody in")
     fields = spec.fields("selector", "action", "rules")
@@ -107,6 +108,14 @@ def read_authorization_policy(document: Document) -> AuthorizationPolicy:
             "has no rules; to let nobody in, write `spec: {}` for the namespace or `action: DENY` with `rules: [{}]`"
         )
     return AuthorizationPolicy(document.name, document.namespace, selector, action, rules, document.place)
+
+
+def _check_annotations(metadata: Node) -> None:
+    """One of Istio's, dry-run, would make the policy one that is only told of."""
+    annotations = metadata.entries().get("annotations")
+    for name, node in annotations.entries().items() if annotations else ():
+        if name.partition("/")[0].endswith("istio.io"):
+            raise node.problem("is not supported: what is written here holds; remove it")
 
 
 def _rule(node: Node) -> Rule:

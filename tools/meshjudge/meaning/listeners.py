@@ -15,6 +15,9 @@ from tools.meshjudge.meaning.values import duration, header_options
 STREAM_IDLE_TIMEOUT = "300s"
 """Envoy's, where none is said."""
 
+_NOBODY = {"cidr_ranges": [{"address_prefix": "192.0.2.1", "prefix_len": 32}]}
+"""An address of documentation (RFC 5737): an empty list would be Envoy's own, of all private networks."""
+
 Choose = Callable[[dict[str, Any]], dict[str, Any] | None]
 """Of a route configuration, the virtual host that is meant."""
 
@@ -52,7 +55,7 @@ class Manager:
             trusts_own_address=message.take("use_remote_address", False),
             trusted_hops=message.take("xff_num_trusted_hops", 0),
             authority=_authority(message.take("early_header_mutation_extensions", ())),
-            internal_addresses="none" if message.take("internal_address_config") == {} else None,
+            internal_addresses="none" if message.take("internal_address_config") == _NOBODY else None,
             keeps_request_id=message.take("preserve_external_request_id", False),
             answers_request_id=message.take("always_set_request_id_in_response", False),
             local_replies=plain_config(message.take("local_reply_config")),

@@ -196,6 +196,9 @@ REFUSED: dict[str, str] = {
     policy("rules: [{}]\nselector: {matchLabels: {app: '*'}}"): "labels have no wildcards",
     policy("rules: [{}]\nselector: {matchExpressions: []}"): "spec.selector.matchExpressions: is not supported here",
     policy("rules: [{}]\nselector: {matchLabels: {app: a}}", "istio-system"): "spec.selector: is not supported in",
+    policy("rules: [{}]").replace("weft}", 'weft, annotations: {istio.io/dry-run: "true"}}'): (
+        "3: metadata.annotations.istio.io/dry-run: is not supported"
+    ),
     peers("mtls: {mode: strict}"): "5: spec.mtls.mode: 'strict' is not supported",
     peers("mtls: {mode: STRICT, other: 1}"): "5: spec.mtls.other: is not supported here",
     peers("portLevelMtls: {50051: {mode: STRICT}}"): "5: spec.portLevelMtls: needs a selector",
