@@ -10,6 +10,7 @@ import grpc
 
 from libs.config.files import write_whole
 from libs.testing.eventually import eventually
+from tools.localmesh.authority import AUTHORITIES, AUTHORITY
 from tools.localmesh.certificates import end_of, read_pair
 from tools.localmesh.envoy.tests.lab import Lab, call, lab, security, stream
 from tools.localmesh.envoy.tests.test_peers import mode, refused
@@ -29,8 +30,7 @@ async def test_certificates_are_renewed_without_an_error(tmp_path: Path) -> None
         async with mesh.channel("friend") as friend, mesh.channel("stranger") as stranger:
             ticking = stream(friend)
             while len(seen) <= RENEWALS:
-                await asyncio.gather(call(friend), call(stranger))
-                assert await ticking.read() == b"tick"
+                await _calls(friend, stranger, ticking)
                 calls += 1
                 seen.add(_file(mesh, "echo").read_bytes())
             renewing.cancel()
@@ -42,6 +42,34 @@ async def test_certificates_are_renewed_without_an_error(tmp_path: Path) -> None
             await eventually(lambda: _is_refused(mesh, stranger))
             ticking.cancel()
     assert handshakes > calls
+
+
+async def test_an_authority_is_replaced_without_an_error(tmp_path: Path) -> None:
+    """The same calls go on while an authority that is lost makes room for another, until nobody trusts the old one."""
+    async with lab(tmp_path, security(tmp_path / "rules", mode("STRICT"))) as mesh:
+        old = (mesh.mesh.folders.certificates / AUTHORITIES).read_bytes()
+        (tmp_path / "authority" / AUTHORITY).unlink()
+        renewing = asyncio.create_task(_renew(mesh))
+        async with mesh.channel("friend") as friend, mesh.channel("stranger") as stranger:
+            ticking = stream(friend)
+            seen = [old]
+            while len(seen) < 3:
+                await _calls(friend, stranger, ticking)
+                now = (mesh.mesh.folders.certificates / AUTHORITIES).read_bytes()
+                seen += [now] if now != seen[-1] else []
+            for _ in range(20):
+                await _calls(friend, stranger, ticking)
+            ticking.cancel()
+        renewing.cancel()
+    _, both, new = seen
+    assert both == new + old
+
+
+async def _calls(
+    friend: grpc.aio.Channel, stranger: grpc.aio.Channel, ticking: grpc.aio.UnaryStreamCall[bytes, bytes]
+) -> None:
+    await asyncio.gather(call(friend), call(stranger))
+    assert await ticking.read() == b"tick"
 
 
 async def _renew(mesh: Lab) -> None:
