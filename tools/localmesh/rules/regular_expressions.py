@@ -22,8 +22,13 @@ _LACKING = {
     ops.ATOMIC_GROUP: "atomic groups",
     ops.POSSESSIVE_REPEAT: "possessive repeats",
 }
-_FOREIGN = re.compile(r"\\(?:\\|(?P<escape>[ZuUN]))|(?P<comment>\(\?#)|(?P<flags>\(\?[a-zA-Z]*[aLxu][a-zA-Z]*[):-])")
-"""What Python reads and RE2 does not; a backslash that is escaped itself is passed over."""
+_FOREIGN = re.compile(
+    r"\\(?:(?P<escape>[ZuUN]|[^\x00-\x7f])|.)"
+    r"|(?P<comment>\(\?#)|(?P<flags>\(\?[a-zA-Z]*[aLxu][a-zA-Z]*[):-])|(?P<name>\(\?P<[^>]*[^\x00-\x7f>][^>]*>)",
+    re.DOTALL,
+)
+"""What Python reads and RE2 does not; what an escape makes plain is passed over."""
+_BACKSPACE = (ops.LITERAL, 8)
 
 
 def read_regular_expression(node: Node) -> str:
@@ -36,11 +41,14 @@ def read_regular_expression(node: Node) -> str:
             warnings.simplefilter("ignore")
             tree = parser.parse(text)
     except (re.error, OverflowError) as error:
-        raise node.problem(f"{text!r} is no regular expression of RE2: {error}") from None
+        raise node.problem(f"{text!r} is no regular expression, or one that only RE2 can read: {error}") from None
     for found in _FOREIGN.finditer(text):
         if found.lastgroup:
             raise node.problem(f"{found.group()} is not known to RE2, which Envoy has; say it in another way")
-    for op in _operations(tree):
+    parts = list(_parts(tree))
+    if r"\b" in text and _BACKSPACE in parts:
+        raise node.problem(r"\b in brackets is not known to RE2, which Envoy has; write \x08")
+    for op, _ in parts:
         if op in _LACKING:
             raise node.problem(f"RE2, which Envoy has, lacks {_LACKING[op]}; say it in another way")
     if _repeats(tree) > _MOST_REPEATS:
@@ -50,12 +58,12 @@ def read_regular_expression(node: Node) -> str:
     return text
 
 
-def _operations(part: Any) -> Iterator[Any]:
-    """All operations of a parsed expression, those inside of others too."""
+def _parts(part: Any) -> Iterator[tuple[Any, Any]]:
+    """All operations of a parsed expression with their arguments, those inside of others too."""
     for op, arguments in _steps(part):
         if op is not None:
-            yield op
-        yield from _operations(arguments)
+            yield op, arguments
+        yield from _parts(arguments)
 
 
 def _repeats(part: Any) -> int:
@@ -72,8 +80,8 @@ def _repeats(part: Any) -> int:
 
 def _steps(part: Any) -> Iterator[tuple[Any, Any]]:
     """Operations and their arguments; what only holds others has no operation."""
-    if isinstance(part, parser.SubPattern):
-        yield from part
-    elif isinstance(part, (tuple, list)):
-        for item in part:
+    for item in part if isinstance(part, (parser.SubPattern, tuple, list)) else ():
+        if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], type(ops.LITERAL)):
+            yield item
+        else:
             yield None, item
