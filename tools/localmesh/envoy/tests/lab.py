@@ -66,6 +66,26 @@ def security(folder: Path, text: str = "") -> Rules:
     )
 
 
+def mode(name: str) -> str:
+    return f"""
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: default, namespace: weft}}
+spec: {{mtls: {{mode: {name}}}}}
+---
+"""
+
+
+def policy(spec: str, name: str = "echo") -> str:
+    return f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: {name}, namespace: weft}}
+spec: {spec}
+---
+"""
+
+
 def a_mesh(folder: Path, rules: Rules, app: str = "127.0.0.1:1", edge: Edge | None = None) -> Mesh:
     """The service `echo`, whose process is at `app`, two that may want to call it, and an edge."""
     workloads = [workload(name) for name in ("echo", *CALLERS, "edge")]
@@ -173,6 +193,12 @@ class Lab:
         if not path.exists() or path.read_text() != content:
             write_whole(path, content)
             self._changed += 1
+
+
+def refused(lab: Lab, why: str) -> bool:
+    """Whether Envoy told that it hung up on a caller for that reason."""
+    lines = [line for line in lab.told() if line["event"] == "caller_refused"]
+    return any(why in line["tls_failure"].replace("_", " ") for line in lines)
 
 
 def channel(address: str) -> grpc.aio.Channel:

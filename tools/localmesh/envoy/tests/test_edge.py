@@ -21,8 +21,7 @@ from libs.config.files import write_whole
 from libs.parts.processes import free_port
 from libs.testing.eventually import eventually
 from tools.localmesh.envoy.listeners import edge as edge_listener
-from tools.localmesh.envoy.tests.lab import UNARY, Lab, a_mesh, call, channel, failure, lab, security
-from tools.localmesh.envoy.tests.test_peers import mode, policy
+from tools.localmesh.envoy.tests.lab import UNARY, Lab, a_mesh, call, channel, failure, lab, mode, policy, security
 from tools.localmesh.mesh import Edge
 from tools.localmesh.problems import MeshError
 

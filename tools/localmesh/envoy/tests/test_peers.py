@@ -13,7 +13,7 @@ import pytest
 
 from libs.testing.eventually import eventually
 from tools.localmesh.certificates import Pair, make_leaf, make_root
-from tools.localmesh.envoy.tests.lab import Lab, call, channel, failure, lab, security, stream
+from tools.localmesh.envoy.tests.lab import Lab, call, channel, failure, lab, mode, policy, refused, security, stream
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -21,34 +21,8 @@ SPIFFE = "spiffe://cluster.local/ns/weft/sa"
 HOUR_S = 3600.0
 
 
-def mode(name: str) -> str:
-    return f"""
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {{name: default, namespace: weft}}
-spec: {{mtls: {{mode: {name}}}}}
----
-"""
-
-
-def policy(spec: str, name: str = "echo") -> str:
-    return f"""
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {{name: {name}, namespace: weft}}
-spec: {spec}
----
-"""
-
-
 def source(account: str) -> str:
     return f"from: [{{source: {{principals: [cluster.local/ns/weft/sa/{account}]}}}}]"
-
-
-def refused(lab: Lab, why: str) -> bool:
-    """Whether Envoy told that it hung up on a caller for that reason."""
-    lines = [line for line in lab.told() if line["event"] == "caller_refused"]
-    return any(why in line["tls_failure"].replace("_", " ") for line in lines)
 
 
 def given_up(lab: Lab, why: str) -> bool:

@@ -12,8 +12,7 @@ from libs.config.files import write_whole
 from libs.testing.eventually import eventually
 from tools.localmesh.authority import AUTHORITIES, AUTHORITY
 from tools.localmesh.certificates import end_of, read_pair
-from tools.localmesh.envoy.tests.lab import Lab, call, lab, security, stream
-from tools.localmesh.envoy.tests.test_peers import mode, refused
+from tools.localmesh.envoy.tests.lab import Lab, call, lab, mode, refused, security, stream
 
 TTL_S = 4.0
 RENEWALS = 4

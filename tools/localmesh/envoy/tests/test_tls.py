@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tools.localmesh.envoy.listeners import inbound
-from tools.localmesh.envoy.tests.lab import ECHO, PORT, a_mesh, security, workload
-from tools.localmesh.envoy.tests.test_peers import mode, policy
+from tools.localmesh.envoy.tests.lab import ECHO, PORT, a_mesh, mode, policy, security, workload
 from tools.localmesh.envoy.tls import TlsMode, secrets, upstream_socket
 from tools.localmesh.mesh import Edge, Mesh
 from tools.localmesh.problems import MeshError
