@@ -42,17 +42,25 @@ class Controller:
         self._publisher = Publisher(paths.folders.xds, paths.envoy, self._on_change)
         self._server = Server(paths.folders.xds, paths.envoy, self._publisher.content)
         self._known: Stamps = {}
+        before = read_status(paths.state)
+        self._ready_before = before.ready if before else ()
         # What calls may follow: while another mesh is being put in force, both.
         self._live: list[tuple[Mesh, frozenset[str]]] = []
 
     async def start(self) -> None:
-        """Writes everything for Envoy. Raises MeshError, with nothing changed, where the files cannot be used."""
-        before = read_status(self._paths.state)
+        """Makes everything for Envoy. Raises MeshError, with nothing changed, where the files cannot be used; but where
+        an Envoy runs, it keeps what it has, and the problems are told: it is not to be left alone with it."""
         self._known = self._look()
-        mesh = await asyncio.to_thread(self._read)
+        try:
+            mesh = await asyncio.to_thread(self._read)
+        except MeshError as error:
+            if not await self._publisher.envoy_is_up():
+                raise
+            await self._server.start()
+            self._board.refused(error.problems)
+            return
         await self._server.start()
-        believed = {pod.app for pod in mesh.pods if before and pod.name in before.ready}
-        await self._put_in_force(mesh, believed)
+        await self._put_in_force(mesh)
         write_whole(self._paths.bootstrap, json.dumps(bootstrap(self._paths.folders, HOME_ZONE), indent=1))
 
     async def follow(self) -> None:
@@ -87,8 +95,10 @@ class Controller:
             logs.error("translation_failed", error)
             self._board.refused([self._problem(f"the translator fails: {type(error).__name__}: {error}")])
 
-    async def _put_in_force(self, mesh: Mesh, believed: Iterable[str] = ()) -> None:
+    async def _put_in_force(self, mesh: Mesh) -> None:
         before = list(self._live)
+        # Another controller found them so, a moment ago or long: calls go on until this one has asked.
+        believed = {pod.app for pod in mesh.pods if pod.name in self._ready_before} if not before else ()
         resources = await asyncio.to_thread(translate, mesh)
         self._renew(mesh)
         pods = [pod for live, _ in before for pod in live.pods]
@@ -123,7 +133,7 @@ class Controller:
 
     async def _follow_certificates(self) -> None:
         while True:
-            look_at = self._renew(self._live[-1][0])
+            look_at = self._renew(self._live[-1][0]) if self._live else time.time() + ASK_ENVOY_EVERY_S
             await asyncio.sleep(max(0.1, look_at - time.time()))
 
     def _renew(self, mesh: Mesh) -> float:
@@ -135,7 +145,7 @@ class Controller:
         """Tells what an Envoy that was started later does not take of what is there."""
         while True:
             await asyncio.sleep(ASK_ENVOY_EVERY_S)
-            if len(self._live) == 1 and (words := await self._publisher.news()):
+            if len(self._live) < 2 and (words := await self._publisher.news()):
                 self._board.refused([self._rejected(words)])
 
     def _read(self) -> Mesh:

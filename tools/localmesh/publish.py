@@ -80,6 +80,9 @@ class Publisher:
         more, self._rejections_seen = count > self._rejections_seen, count
         return (words or "its log says why") if more else ""
 
+    async def envoy_is_up(self) -> bool:
+        return await self._stats("server.live") is not None
+
     def publish_endpoints(self, endpoints: Mapping[str, Json]) -> None:
         """Endpoints alone, at once; may be called while `publish` waits."""
         self._write_each("eds", endpoints)

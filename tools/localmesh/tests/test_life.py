@@ -128,6 +128,27 @@ async def test_calls_go_on_without_the_controller_and_while_it_starts_again(
     assert made.failures == []
 
 
+async def test_a_controller_that_starts_with_spoilt_rules_leaves_envoy_what_it_has(
+    lab: Lab, channel: grpc.aio.Channel
+) -> None:
+    """Where Envoy runs, the old rules go on although nobody knows them any more; the problems are told; and when they
+    are mended the files are in force again."""
+    assert lab.controller
+    async with load(channel) as made:
+        os.kill(lab.controller.pid, signal.SIGKILL)
+        await asyncio.to_thread(lab.controller.stop)
+        lab.rewrite("identity.yaml", "STRICT", "STRIKT")
+        await asyncio.to_thread(lab.start_controller)
+        [problem] = lab.status().problems
+        assert problem.field == "spec.mtls.mode"
+        made.answers.clear()
+        await eventually(lambda: sum(made.answers.values()) > 50)
+        lab.rewrite("identity.yaml", "STRIKT", "STRICT")
+        await eventually(lambda: lab.status().rules == "in force")
+        await lab.ready("gateway-0", "rag-0", "rag-1")
+    assert made.failures == []
+
+
 async def _answers(channel: grpc.aio.Channel, name: str = "") -> bool:
     """Whether a call is answered, by that replica where one is named."""
     try:
