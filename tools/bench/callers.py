@@ -8,11 +8,12 @@ compare ratios, and the processor time of each process.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ import libs.rpc.process  # noqa: F401 (first: it tells gRPC what gRPC reads when
 import grpc
 import uvloop
 
+from tools.bench.rest_caller import RestCaller
+
 MAX_LINE_BYTES = 64 << 20
 
 
@@ -30,7 +33,9 @@ MAX_LINE_BYTES = 64 << 20
 class Order:
     """`callers` at a time call `method` with `body` (hex) for `seconds`, or until `calls` are made where that is set.
 
-    `expect`: a header that each caller's first answer has.
+    `expect`: a header that the first answer has. `questions`: above one, a bidirectional stream on which the body is
+    sent so often. `rest`: how it is asked by REST instead, such as "POST /v1:embed"; the body is JSON then. Values of
+    metadata whose names end with "-bin" are hex.
     """
 
     address: str
@@ -42,6 +47,8 @@ class Order:
     seconds: float = 0.0
     calls: int = 0
     expect: tuple[str, str] | None = None
+    questions: int = 1
+    rest: str = ""
 
 
 @dataclass
@@ -61,16 +68,11 @@ class Callers:
         self._channels: dict[str, Any] = {}
 
     async def carry_out(self, order: Order) -> Outcome:
-        """Raises AioRpcError for the first call that fails."""
-        if order.address not in self._channels:
-            options = (("grpc.use_local_subchannel_pool", 1),)
-            self._channels[order.address] = grpc.aio.insecure_channel(order.address, options=options)
-        channel, outcome = self._channels[order.address], Outcome()
-        make = channel.unary_stream(order.method) if order.streams else channel.unary_unary(order.method)
-        call = self._stream if order.streams else self._unary
-        body, metadata = bytes.fromhex(order.body), tuple((name, value) for name, value in order.metadata)
+        """Raises AioRpcError or RuntimeError for the first call that fails."""
+        outcome = Outcome()
+        ask = self._asking(order)
         if order.expect is not None:
-            await _expect(make(body, metadata=metadata), order.expect)
+            await _expect(ask(), order.expect)
         begin_s = time.perf_counter()
 
         def goes_on() -> bool:
@@ -79,27 +81,61 @@ class Callers:
             return time.perf_counter() < begin_s + order.seconds
 
         async def caller() -> None:
+            rest = RestCaller(order.address, order.rest, bytes.fromhex(order.body), order.metadata)
             while goes_on():
                 outcome.calls += 1
-                await call(make, body, metadata, outcome)
+                sent_s = time.perf_counter()
+                if order.rest:
+                    await _note(_events(rest, order.streams), sent_s, outcome)
+                elif order.streams:
+                    await _note(ask(), sent_s, outcome)
+                else:
+                    await ask()
+                    outcome.waits_ms.append((time.perf_counter() - sent_s) * 1000)
+                    outcome.messages += 1
+            rest.close()
 
         await asyncio.gather(*(caller() for _ in range(order.callers)))
         outcome.took_s = time.perf_counter() - begin_s
         return outcome
 
-    async def _unary(self, make: Any, body: bytes, metadata: Any, outcome: Outcome) -> None:
-        sent_s = time.perf_counter()
-        await make(body, metadata=metadata)
-        outcome.waits_ms.append((time.perf_counter() - sent_s) * 1000)
-        outcome.messages += 1
+    def _asking(self, order: Order) -> Callable[[], Any]:
+        """Makes calls: each to be awaited, or a stream of answers."""
+        if order.address not in self._channels:
+            options = (("grpc.use_local_subchannel_pool", 1),)
+            self._channels[order.address] = grpc.aio.insecure_channel(order.address, options=options)
+        channel, body = self._channels[order.address], bytes.fromhex(order.body)
+        metadata = tuple((name, _value(name, value)) for name, value in order.metadata)
+        if not order.streams:
+            unary = channel.unary_unary(order.method)
+            return lambda: unary(body, metadata=metadata)
+        if order.questions == 1:
+            stream = channel.unary_stream(order.method)
+            return lambda: stream(body, metadata=metadata)
+        both = channel.stream_stream(order.method)
+        return lambda: both(itertools.repeat(body, order.questions), metadata=metadata)
 
-    async def _stream(self, make: Any, body: bytes, metadata: Any, outcome: Outcome) -> None:
-        sent_s, first = time.perf_counter(), True
-        async for _ in make(body, metadata=metadata):
-            if first:
-                first = False
-                outcome.waits_ms.append((time.perf_counter() - sent_s) * 1000)
-            outcome.messages += 1
+
+def _value(name: str, value: str) -> str | bytes:
+    return bytes.fromhex(value) if name.endswith("-bin") else value
+
+
+async def _events(rest: RestCaller, streams: bool) -> AsyncIterator[object]:
+    """An item for each event of an answer, or one for the whole of what is no stream."""
+    async for count in rest.call():
+        for _ in range(count if streams else 0):
+            yield None
+    if not streams:
+        yield None
+
+
+async def _note(answers: AsyncIterator[object], sent_s: float, outcome: Outcome) -> None:
+    first = True
+    async for _ in answers:
+        if first:
+            first = False
+            outcome.waits_ms.append((time.perf_counter() - sent_s) * 1000)
+        outcome.messages += 1
 
 
 async def _expect(call: Any, header: tuple[str, str]) -> None:

@@ -18,11 +18,10 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
-import psutil
 
 from libs.auth.keys import Keys, create_keys
 from libs.auth.tokens import sign_token
@@ -32,10 +31,11 @@ from libs.parts.processes import RunningPart
 from libs.parts.valkey import Fsync, start_redis
 from libs.store.redis import connect
 from libs.store.stamps import MODELS
-from tools.bench.callers import CallersProcess, Order, Outcome, callers
+from tools.bench.callers import CallersProcess, Order, callers
 from tools.bench.growth import a_call, growth_head, growth_row
 from tools.bench.peers import EMBED, GENERATE, STAMPS, STREAM
 from tools.bench.started import started, started_of
+from tools.bench.ways import Measured, Way, ratios, turn
 from weft.common.v1.chat_message_pb2 import CHAT_ROLE_USER, ChatMessage
 from weft.embedding.v1.embedding_service_pb2 import EmbedRequest
 from weft.inference.v1.generation_service_pb2 import GenerateRequest, Prompt
@@ -67,26 +67,6 @@ KINDS = (
     ("stream, one caller", "tokens", True, 1),
     ("stream, 32 callers", "tokens", True, 32),
 )
-
-
-@dataclass(frozen=True)
-class Way:
-    """A way to the answers: the order that its callers get, and the processes that work for it, by their names."""
-
-    name: str
-    order: Order
-    processes: Mapping[str, int]
-    unary_only: bool = False
-
-
-@dataclass
-class Measured:
-    """What one way did, round by round; processor time is of all rounds."""
-
-    per_s: list[float] = field(default_factory=list)
-    waits_ms: list[float] = field(default_factory=list)
-    calls: int = 0
-    cpu_s: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,23 +172,6 @@ def _order(way: Way, streams: bool, at_once: int) -> Order:
     return replace(way.order, method=method, streams=streams, callers=at_once, seconds=ROUND_S, expect=expect)
 
 
-async def turn(way: Way, order: Order, load: CallersProcess, into: Measured) -> None:
-    """One turn of a way."""
-    pids = {**way.processes, "callers": load.pid}
-    before = {name: _cpu_s(pid) for name, pid in pids.items()}
-    outcome: Outcome = await load.carry_out(order)
-    for name, pid in pids.items():
-        into.cpu_s[name] = into.cpu_s.get(name, 0.0) + _cpu_s(pid) - before[name]
-    into.per_s.append(outcome.messages / outcome.took_s)
-    into.waits_ms += outcome.waits_ms
-    into.calls += outcome.messages
-
-
-def _cpu_s(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
-
-
 async def compare(found: Sequence[Way], load: CallersProcess, rounds: int) -> None:
     """Prints a table for each kind of call."""
     for name, unit, streams, at_once in KINDS:
@@ -235,17 +198,13 @@ def print_table(name: str, unit: str, streams: bool, measured: Mapping[str, Meas
         cpu = [f"{1e6 * one.cpu_s.get(part, 0) / one.calls:,.0f}" for part in ("path", "service", "redis", "callers")]
         figures = [
             f"{statistics.median(one.per_s):,.0f}",
-            f"{_ratio(one, direct):.2f}",
-            f"{_ratio(one, least):.2f}",
+            f"{statistics.median(ratios(one, direct)):.2f}",
+            f"{statistics.median(ratios(one, least)):.2f}",
             f"{statistics.median(waits):.2f}",
             f"{waits[-1]:.2f}",
             *cpu,
         ]
         print(f"| {way} | {' | '.join(figures)} |", flush=True)
-
-
-def _ratio(one: Measured, other: Measured) -> float:
-    return statistics.median(a / b for a, b in zip(one.per_s, other.per_s, strict=True))
 
 
 async def growth(fsync: Fsync, marks: Sequence[int], load: CallersProcess) -> None:
