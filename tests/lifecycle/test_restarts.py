@@ -25,6 +25,8 @@ LOWLY = ("x-weft-priority", "low")
 """As the gateway says it to the mesh: such a call goes to the standard replicas."""
 WITHIN_S = 30.0
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeStack]:
