@@ -143,6 +143,7 @@ async def test_a_drill_is_followed_and_ends(lab: Lab, channel: grpc.aio.Channel)
     await eventually(over)
 
 
+@pytest.mark.timeout(300)
 async def test_fifty_changes_under_load_fail_no_call(lab: Lab, channel: grpc.aio.Channel) -> None:
     """Subsets that come, get all calls, and go, fifty times in a row: no call meets a hole."""
     async with load(channel) as made:
