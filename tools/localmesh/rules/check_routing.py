@@ -27,6 +27,7 @@ def check_routing(rules: Rules, registry: Registry) -> Iterator[Problem]:
             yield from _times(route)
             for match in route.matches:
                 yield from _clients(match, virtual_service, registry)
+                yield from _authority(match, virtual_service)
             for destination in route.destinations:
                 yield from _destination(destination, virtual_service, rules, registry)
     for one, other in combinations(rules.virtual_services, 2):
@@ -100,13 +101,21 @@ def _times(route: HttpRoute) -> Iterator[Problem]:
         yield Problem(route.retries.place or route.place, f"{route.retries.path}.perTryTimeout", text)
 
 
+def _authority(match: Match, virtual_service: VirtualService) -> Iterator[Problem]:
+    """Within the mesh of a laptop a Service is dialled by an address, so its name would match no call."""
+    if match.authority and MESH_GATEWAY in (match.gateways or virtual_service.gateways):
+        text = "is supported for calls that come in at a Gateway only; the VirtualService is for its hosts as it is"
+        yield Problem(match.place, f"{match.path}.authority", text)
+
+
 def _clients(match: Match, virtual_service: VirtualService, registry: Registry) -> Iterator[Problem]:
     workloads = [workload for workload in registry.workloads if workload.in_mesh]
     if match.source_namespace:
         workloads = [workload for workload in workloads if workload.namespace == match.source_namespace]
     if not any(includes(workload.labels, match.source_labels) for workload in workloads):
         text = "no workload of the mesh has these labels in this namespace: nobody's calls match; correct them"
-        yield Problem(match.place, f"{match.path}.sourceLabels", text)
+        field = "sourceLabels" if match.source_labels else "sourceNamespace"
+        yield Problem(match.place, f"{match.path}.{field}", text)
     services = [service for host in virtual_service.hosts if (service := registry.service(host))]
     ports = {port.number for service in services for port in service.ports}
     if match.port and ports and match.port not in ports:

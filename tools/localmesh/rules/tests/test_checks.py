@@ -122,6 +122,14 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         (virtual_service(f"- match: [{{port: 1}}]\n  {TO_RAG}"),),
         f"7: spec.http[0].match[0].port: 1 is no port of {RAG}; those are 50051",
     ),
+    (
+        (virtual_service(f"- match: [{{sourceNamespace: gone}}]\n  {TO_RAG}"),),
+        "7: spec.http[0].match[0].sourceNamespace: no workload of the mesh has these labels in this namespace",
+    ),
+    (
+        (virtual_service(f"- match: [{{authority: {{exact: rag}}}}]\n  {TO_RAG}"),),
+        "7: spec.http[0].match[0].authority: is supported for calls that come in at a Gateway only",
+    ),
     ((virtual_service(f"- {TO_RAG}\n- name: a\n  {TO_RAG}"),), f"8: spec.http[1]: {BEHIND} a: spec.http[0] at"),
     (
         (virtual_service(f"- match: [{{uri: {{prefix: /}}}}]\n  {TO_RAG}\n- match: [{{port: 50051}}]\n  {TO_RAG}"),),
