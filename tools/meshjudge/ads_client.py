@@ -112,7 +112,8 @@ def main() -> None:
             said = [ask(question["address"], node) for node in question["nodes"]]
         except Exception as error:
             said = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(said), flush=True)
+        # Maps of protobuf have no order.
+        print(json.dumps(said, sort_keys=True), flush=True)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ REFUSALS: Mapping[str, str] = {
     "match-header-upper-case": _MISTAKE,
     "match-port-unknown": _MISTAKE,
     "match-source-namespace-unknown": _MISTAKE,
+    "match-authority": "services are dialled here by an address of their own, not by their names",
     "mirror": "a call that is charged would be charged twice",
     "mtls-two": _UNCLEAR,
     "policy-elsewhere": _MISTAKE,
