@@ -120,8 +120,9 @@ def _is_ready(part: EnvoyPart) -> bool:
         ready = ask_admin(part.folder, "GET", "/ready") == b"LIVE\n"
     except AdminError:
         return False
-    if _TAKEN.search(part.written()):
+    if _TAKEN.search(part.written()):  # it would go on without that listener
         part.stop(grace_s=0.0)
+        return False
     return ready
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from libs.parts.processes import PartError
 from libs.testing.eventually import eventually
 from tools.localmesh.pods import write_pods
 from tools.localmesh.state import PODS
@@ -164,3 +166,12 @@ async def _fails(channel: grpc.aio.Channel, code: grpc.StatusCode) -> bool:
     except grpc.aio.AioRpcError as error:
         return error.code() is code
     return False
+
+
+async def test_an_edge_whose_port_is_taken_is_said(lab: Lab) -> None:
+    """Envoy would go on without the listener: its start fails instead, and names the address."""
+    assert lab.envoy
+    await asyncio.to_thread(lab.envoy.stop)
+    taken = socket.create_server(("127.0.0.1", lab.edge_port))
+    with taken, pytest.raises(PartError, match=f"the address {lab.edge} is taken"):
+        await asyncio.to_thread(lab.start_envoy)
