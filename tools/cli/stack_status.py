@@ -38,6 +38,8 @@ def run_status(state: Path, *, as_json: bool) -> int:
             show_settings(settings)
         if mesh is not None:
             show_rules(mesh)
+            if mesh.drills:
+                print(f"A drill is on for {', '.join(mesh.drills)}: `weft mesh faults` shows it, and `off` ends it")
     elif status.phase == "stopped":
         print(f"No stack has been started on {state}: `weft up` starts one")
     else:

@@ -104,11 +104,12 @@ def called(pod: str) -> Callable[[Stack], str]:
 @dataclass(frozen=True)
 class MeshState:
     """`problems`: what is wrong with the rules as they are now; those before them stay in force. `since` is in Unix
-    seconds."""
+    seconds. `drills`: hosts on whose calls faults were put."""
 
     rules_folder: str
     since: float
     problems: tuple[str, ...]
+    drills: tuple[str, ...] = ()
 
 
 def mesh_state(state: Path) -> MeshState | None:
@@ -116,7 +117,7 @@ def mesh_state(state: Path) -> MeshState | None:
     try:
         told = json.loads((state / FOLDER / STATUS).read_text())
         problems = tuple(str(problem["message"]) for problem in told["problems"])
-        return MeshState(str(told["rules_folder"]), float(told["since"]), problems)
+        return MeshState(str(told["rules_folder"]), float(told["since"]), problems, tuple(map(str, told["drills"])))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
