@@ -34,6 +34,7 @@ REFUSALS: Mapping[str, str] = {
     "balancer-passthrough": "goes to the address that was dialled, which is none of a replica here",
     "behind-catch-all": _MISTAKE,
     "custom": "there is nobody to ask",
+    "delegate-match-conflict": _MISTAKE,
     "delegate-missing": _MISTAKE,
     "destination-rule-elsewhere": _MISTAKE,
     "destination-rule-wildcard": _NOT_NEEDED,
