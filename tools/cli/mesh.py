@@ -33,7 +33,9 @@ def explain(
 
 
 def faults(
-    action: Annotated[str, typer.Argument(metavar="[off]", help="`off` ends all drills.")] = "",
+    action: Annotated[
+        str, typer.Argument(metavar="[on|off]", help="`on` adds what mesh/faults says, `off` ends all.")
+    ] = "",
     to: Annotated[str | None, typer.Option(metavar="SERVICE", help="Whose calls: inference, rag, triton ...")] = None,
     delay: Annotated[str | None, typer.Option(metavar="D", help="They begin so late: 1s, 250ms.")] = None,
     abort: Annotated[
@@ -43,16 +45,16 @@ def faults(
     state: State = None,
 ) -> None:
     """Put faults on the calls to a service, for a drill; in force within a second. Without options: show what is on."""
-    from tools.cli.mesh_faults import Wanted, run_faults, run_off, run_show
+    from tools.cli.mesh_faults import Wanted, run_faults, run_off, run_on, run_show
 
     wanted = Wanted(to, delay, abort, percent)
     folder = state_folder(state)
-    if action not in ("", "off"):
-        _refuse(f"{action!r} is nothing to do with faults: write off, or options that begin a drill")
-    if action == "off" and wanted != Wanted():
-        _refuse("off ends all drills: leave the options")
-    if action == "off":
-        raise typer.Exit(run_off(folder))
+    if action not in ("", "on", "off"):
+        _refuse(f"{action!r} is nothing to do with faults: write on or off, or options that begin a drill")
+    if action and wanted != Wanted():
+        _refuse(f"{action} takes no options: leave them, or leave {action}")
+    if action:
+        raise typer.Exit(run_on(folder) if action == "on" else run_off(folder))
     raise typer.Exit(run_show(folder) if wanted == Wanted() else run_faults(folder, wanted))
 
 

@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.cli.mesh_running import WRONG, NoMeshError, mesh_folder, refused
-from tools.localmesh.drills import DrillError, clear_drills, drill_host, drills, fault_of, set_drill
+from tools.localmesh.drills import (
+    DrillError,
+    apply_written,
+    clear_drills,
+    drill_host,
+    drills,
+    fault_of,
+    set_drill,
+    written_are_on,
+)
 from tools.localmesh.rules.faults import GRPC_STATUSES, MILLION, Fault
 from tools.localmesh.workloads import read_registry
 
 ALL = 100.0
 NONE = "No drill is on."
+WRITTEN = "The faults of mesh/faults are on."
 _DURATION = re.compile(r"(?P<count>[0-9]{1,6}(\.[0-9]{1,3})?)(?P<unit>ms|s|m)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
@@ -46,6 +56,15 @@ def run_faults(state: Path, wanted: Wanted) -> int:
     return 0
 
 
+def run_on(state: Path) -> int:
+    try:
+        apply_written(mesh_folder(state))
+    except NoMeshError as error:
+        return refused(error)
+    print(f"{WRITTEN}\n`weft mesh faults off` ends it.")
+    return 0
+
+
 def run_off(state: Path) -> int:
     try:
         clear_drills(mesh_folder(state))
@@ -57,10 +76,12 @@ def run_off(state: Path) -> int:
 
 def run_show(state: Path) -> int:
     try:
-        found = drills(mesh_folder(state))
+        folder = mesh_folder(state)
+        lines = [told(host, fault) for host, fault in drills(folder).items()]
     except (NoMeshError, DrillError) as error:
         return refused(error)
-    print("\n".join(told(host, fault) for host, fault in found.items()) or NONE)
+    lines += [WRITTEN] if written_are_on(folder) else []
+    print("\n".join(lines) or NONE)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Faults put on all calls to a service for a drill: a file of the stack's state, which the controller follows."""
+"""Faults for a drill: files of the stack's state, which the controller follows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from tools.localmesh.rules.faults import MILLION, Abort, Delay, Fault
 from tools.localmesh.workloads import Registry, Service
 
 FILE = "drills.json"
+WRITTEN = "faults.on"
+"""An empty file: the component `faults` of the rules is applied while it is there."""
+
 MOST_DELAY_S = 600.0
 
 
@@ -68,9 +71,20 @@ def set_drill(state: Path, host: str, fault: Fault) -> None:
     _write(state, {**drills(state), host: fault})
 
 
+def apply_written(state: Path) -> None:
+    """Adds the faults that are written in the rules' component; the controller follows within a second."""
+    write_whole(state / WRITTEN, "")
+
+
+def written_are_on(state: Path) -> bool:
+    """Whether they are added."""
+    return (state / WRITTEN).exists()
+
+
 def clear_drills(state: Path) -> None:
-    """Ends all drills."""
+    """Ends all drills, and takes the written faults away."""
     _write(state, {})
+    (state / WRITTEN).unlink(missing_ok=True)
 
 
 def _write(state: Path, faults: Mapping[str, Fault]) -> None:

@@ -15,6 +15,8 @@ from tools.localmesh.rules.read import read_rules
 from tools.localmesh.workloads import Registry, read_registry
 
 PODS = "pods.json"
+FAULTS = "faults"
+"""The component of the rules, a folder in theirs, that is applied where somebody asks for it."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,14 @@ class Paths:
     @property
     def followed(self) -> tuple[Path, ...]:
         """What others write there for the controller."""
-        return (self.state / PODS, self.state / drills.FILE)
+        return (self.state / PODS, self.state / drills.FILE, self.state / drills.WRITTEN)
 
 
 def read_mesh(paths: Paths, edge: Edge) -> Mesh:
     """As the files say it now; no pod is ready. Raises MeshError."""
     registry = read_registry(paths.base)
-    rules = read_rules(paths.rules, registry)
+    components = [paths.rules / FAULTS] if drills.written_are_on(paths.state) else []
+    rules = read_rules(paths.rules, registry, components)
     return Mesh(registry, _pods(paths, registry), rules, edge, paths.folders, drills=_drills(paths))
 
 

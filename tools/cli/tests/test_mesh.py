@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tools.cli.__main__ import app
 from tools.cli.mesh_faults import told
-from tools.localmesh.drills import drills, fault_of
+from tools.localmesh.drills import drills, fault_of, written_are_on
 from tools.stack.mesh import FOLDER
 from tools.stack.snapshot import PartSnapshot, Snapshot, process_start, write_snapshot
 
@@ -60,8 +60,9 @@ def test_a_stack_without_a_mesh_is_told(state: Path) -> None:
         (["--to", "inference", "--delay", "1s", "--percent", "200"], "200 percent of the calls is not within"),
         (["--to", "inference", "--abort", "BROKEN"], "'BROKEN' is no gRPC status to fail with"),
         (["--to", "inference", "--abort", "200"], "200 is no HTTP status to fail with: those are 400 to 599"),
-        (["on"], "'on' is nothing to do with faults: write off, or options that begin a drill"),
-        (["off", "--to", "rag"], "off ends all drills: leave the options"),
+        (["of"], "'of' is nothing to do with faults: write on or off, or options that begin a drill"),
+        (["on", "--to", "inference"], "on takes no options: leave them, or leave on"),
+        (["off", "--to", "rag"], "off takes no options: leave them, or leave off"),
     ],
 )
 def test_what_is_no_drill_is_refused(state: Path, options: list[str], wrong: str) -> None:
@@ -81,6 +82,16 @@ def test_drills_come_and_go(state: Path) -> None:
     assert drills(state / FOLDER) == {INFERENCE: fault_of(delay_s=0.25, percent=10)}
     assert weft("faults", "off", *shown) == (0, "No drill is on.\n", "")
     assert drills(state / FOLDER) == {}
+
+
+def test_the_written_faults_come_and_go(state: Path) -> None:
+    """They are asked for as a whole, and told while they are on."""
+    shown = ("--state", str(state))
+    on = "The faults of mesh/faults are on.\n"
+    assert weft("faults", "on", *shown) == (0, f"{on}`weft mesh faults off` ends it.\n", "")
+    assert weft("faults", *shown) == (0, on, "")
+    assert weft("faults", "off", *shown) == (0, "No drill is on.\n", "")
+    assert not written_are_on(state / FOLDER)
 
 
 def test_all_of_a_drill_is_told() -> None:

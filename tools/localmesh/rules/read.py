@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.localmesh.components import add_component
 from tools.localmesh.documents import Document, read_documents
 from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import MeshError, Problem
@@ -33,11 +34,17 @@ READERS: Mapping[tuple[str, str], Callable[[Document], Any]] = {
 """By apiVersion and kind: what is supported, each in the one version that has it."""
 
 
-def read_rules(folder: Path, registry: Registry) -> Rules:
-    """The rules that the folder's kustomization lists. Raises MeshError with all problems that could be found."""
+def read_rules(folder: Path, registry: Registry, components: Sequence[Path] = ()) -> Rules:
+    """The rules that the folder's kustomization lists, with what the components (folders) add.
+
+    Raises MeshError with all problems that could be found.
+    """
     found: dict[str, list[Any]] = {kind: [] for _, kind in READERS}
     problems: list[Problem] = []
-    for document in read_documents(folder):
+    documents = read_documents(folder)
+    for component in components:
+        add_component(component, documents)
+    for document in documents:
         try:
             rule = _reader(document)(document)
             found[document.kind].append(rule)

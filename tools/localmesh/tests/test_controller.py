@@ -15,7 +15,7 @@ import pytest
 
 from libs.parts.processes import free_port, python_environment
 from libs.testing.eventually import eventually
-from tools.localmesh.drills import clear_drills, drill_host, fault_of, set_drill
+from tools.localmesh.drills import apply_written, clear_drills, drill_host, fault_of, set_drill
 from tools.localmesh.tests.lab import STREAM, Lab, call, load, running_lab
 
 PODS = [("gateway-0", "gateway"), ("rag-0", "rag"), ("rag-1", "rag-canary")]
@@ -136,6 +136,28 @@ async def test_a_drill_is_followed_and_ends(lab: Lab, channel: grpc.aio.Channel)
     assert await eventually(lambda: failure(channel)) is grpc.StatusCode.DATA_LOSS
     await eventually(lambda: lab.status().drills == ("rag.weft.svc.cluster.local",))
     clear_drills(state)
+
+    async def over() -> bool:
+        return await failure(channel) is None
+
+    await eventually(over)
+
+
+async def test_the_written_faults_are_followed_and_end(lab: Lab, channel: grpc.aio.Channel) -> None:
+    """The component `faults` is applied as written while somebody asks for it; a mistake in it is told as its own."""
+    file = lab.paths.rules / "faults/kustomization.yaml"
+    written = file.read_text()
+    file.write_text(written.replace("value: 0.1", "value: 100").replace("fixedDelay: 1s", "fixedDelay: 1ms"))
+    assert await failure(channel) is None
+    apply_written(lab.paths.state)
+    assert await eventually(lambda: failure(channel)) is grpc.StatusCode.UNAVAILABLE
+    file.write_text(written.replace("rag-routing", "rug-routing"))
+    await eventually(
+        lambda: [problem.text for problem in lab.status().problems] == ["there is no VirtualService rug-routing"]
+    )
+    assert lab.status().problems[0].file.endswith("faults/kustomization.yaml")
+    assert await failure(channel) is grpc.StatusCode.UNAVAILABLE
+    clear_drills(lab.paths.state)
 
     async def over() -> bool:
         return await failure(channel) is None
