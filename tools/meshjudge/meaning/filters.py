@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tools.meshjudge.meaning.ignored import IGNORED_FILTERS
+from tools.meshjudge.meaning.ignored import IGNORED_FILTERS, WRITTEN_DEFAULTS
 from tools.meshjudge.meaning.message import UnreadError, compact, reading, type_of
 from tools.meshjudge.meaning.values import duration, percent, text_match
 
 ALWAYS = {"numerator": 100}
 AUTHORIZATION = "authorization"
-WRITTEN_DEFAULTS = (("op", "EQ"),)
-"""Fields of messages that are compared as they are, with the values that istiod leaves out as protobuf's defaults."""
 
 
 def per_route(configs: dict[str, Any]) -> dict[str, Any]:

@@ -107,3 +107,6 @@ IGNORED_OF_ISTIOD: Mapping[str, str] = {
     "virtualInbound": "ports that no Service names: on a laptop nothing listens there",
 }
 """Filter chains that the other side has no part for, by name."""
+
+WRITTEN_DEFAULTS = (("op", "EQ"),)
+"""Fields of messages that are compared as they are, with the values that istiod leaves out as protobuf's defaults."""
