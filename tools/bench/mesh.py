@@ -1,7 +1,8 @@
 """What the mesh costs a call: `python -m tools.bench.mesh`.
 
 Two whole stacks on ports of their own, as `weft up` and `weft up --no-mesh` start them, and the same answers by several
-ways, in turns, each round in another order, so that all see the same machine:
+ways, in turns, each round in another order, so that all see the same machine. Of the rounds those count in which others
+used the least of it.
 
 - between services: to the inference service's own process, and through the proxies of gateway and inference (out of
   the gateway's pod, mutual TLS, into the other's, to its process); with methods that it answers from memory, so that
@@ -28,23 +29,27 @@ from tools.bench.callers import CallersProcess, callers
 from tools.bench.mesh_memory import idle, memory
 from tools.bench.mesh_stack import BenchStack, running_stack
 from tools.bench.mesh_ways import Comparison, between_services, from_outside, in_practice
-from tools.bench.ways import Measured, ratios, turn
+from tools.bench.ways import Measured, Others, ratios, turn, whole
 from tools.stack.options import Options
 
 AT_ONCE = (1, 32)
 
 
-async def compare(comparison: Comparison, at_once: int, load: CallersProcess, rounds: int, round_s: float) -> None:
-    """Prints a table."""
-    ways = comparison.ways
-    measured = {way.name: Measured() for way in ways}
-    for number in range(rounds + 1):
+async def compare(comparison: Comparison, at_once: int, load: CallersProcess, told: argparse.Namespace) -> None:
+    """Prints a table of the quietest rounds."""
+    ways, rounds = comparison.ways, []
+    for number in range(told.of + 1):
         # Each round begins with another way, so that none always follows the same one.
+        others, turns = Others(), {way.name: Measured() for way in ways}
         for way in ways[number % len(ways) :] + ways[: number % len(ways)]:
-            order = replace(way.order, callers=at_once, seconds=round_s)
-            await turn(way, order, load, measured[way.name] if number else Measured())
+            await turn(way, replace(way.order, callers=at_once, seconds=told.round_s), load, turns[way.name])
+        if number:
+            rounds.append((others.share(), turns))
+    kept = sorted(rounds, key=lambda one: one[0])[: told.rounds]
+    shares = [share for share, _ in kept]
     print(f"\n### {comparison.name}, {at_once} at a time\n")
-    print_table(comparison, measured)
+    print(f"Others used {statistics.median(shares):.2f} cores, {max(shares):.2f} at most.\n")
+    print_table(comparison, {way.name: whole(turns[way.name] for _, turns in kept) for way in ways})
 
 
 def print_table(comparison: Comparison, measured: Mapping[str, Measured]) -> None:
@@ -76,7 +81,7 @@ async def measure(meshed: BenchStack, plain: BenchStack, told: argparse.Namespac
         print(await idle(meshed, told.idle_s), flush=True)
         for comparison in itertools.chain(between_services(meshed), from_outside(meshed), in_practice(meshed, plain)):
             for at_once in AT_ONCE:
-                await compare(comparison, at_once, load, told.rounds, told.round_s)
+                await compare(comparison, at_once, load, told)
         print("\n## Envoy's memory\n")
         await memory(meshed, load, told.marks)
 
@@ -84,7 +89,8 @@ async def measure(meshed: BenchStack, plain: BenchStack, told: argparse.Namespac
 def main() -> None:
     """Starts both stacks, measures in rounds, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=10, help="that are told of: the quietest")
+    parser.add_argument("--of", type=int, default=20, help="rounds that are made")
     parser.add_argument("--round-s", type=float, default=1.0)
     parser.add_argument("--idle-s", type=float, default=30.0)
     parser.add_argument(
