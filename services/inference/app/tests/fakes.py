@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from libs.errors.errors import ServiceError
+from libs.testing.eventually import eventually
 from services.inference.domain.generation import Continuation, Piece
 from services.inference.domain.models import Model, model_not_found
 
@@ -57,12 +58,13 @@ class Generator:
 
 @dataclass
 class Probe:
-    """Answers as `error` and `ready_error` say; `hangs` never answers."""
+    """Answers as `error` and `ready_error` say; and not while it `hangs`. `cancelled` counts those who did not wait."""
 
     error: ServiceError | None = None
     ready_error: ServiceError | None = None
     hangs: bool = False
     asked: int = 0
+    cancelled: int = 0
 
     async def server_ready(self) -> None:
         return None
@@ -73,8 +75,11 @@ class Probe:
 
     async def ask(self, model: Model) -> None:
         self.asked += 1
-        if self.hangs:
-            await asyncio.Event().wait()
+        try:
+            await eventually(lambda: not self.hangs, within_s=60)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
         if self.error:
             raise self.error
 
