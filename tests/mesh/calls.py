@@ -41,6 +41,8 @@ CONTENT = "Warp threads run along the loom. Weft threads cross them. A shuttle c
 WITHIN_S = 60.0
 PIECES = 5
 PAUSE_S = 0.3
+PACE_S = 0.03
+"""Between a caller's calls under load: what is tested there needs the processor too."""
 
 Call = Callable[[], Awaitable[object]]
 
@@ -209,6 +211,7 @@ async def under_load(*callers: Sequence[Call]) -> AsyncIterator[Load]:
             if over.is_set():
                 return
             await load.call(call)
+            await asyncio.sleep(PACE_S)
 
     async with asyncio.TaskGroup() as group:
         for calls in callers:

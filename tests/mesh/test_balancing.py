@@ -13,7 +13,7 @@ from tests.mesh.running import RunningMesh, resume
 from tests.mesh.test_shares_of_calls import many
 
 SLOW_POD = "inference-2"
-HALTED_S, RUNNING_S = 0.12, 0.01
+HALTED_S, RUNNING_S = 0.5, 0.02
 CALLS = 300
 FAR_BELOW_A_THIRD = 0.2
 """Where both replicas that are looked at are the slow one, it is chosen all the same: a ninth of the calls."""

@@ -46,12 +46,12 @@ async def test_a_replica_that_fails_is_left_out_until_it_is_well(mesh: RunningMe
 
 def ejected(mesh: RunningMesh) -> int:
     """How many proxies leave a replica of inference out now."""
-    return sum(mesh.stats(rf"\|\|{INFERENCE}@.*outlier_detection\.ejections_active$").values())
+    return sum(mesh.stats(r"\|\|weft/inference@.*outlier_detection\.ejections_active$").values())
 
 
 def ejections(mesh: RunningMesh) -> int:
     """How often one was left out so far."""
-    return sum(mesh.stats(rf"\|\|{INFERENCE}@.*outlier_detection\.ejections_enforced_total$").values())
+    return sum(mesh.stats(r"\|\|weft/inference@.*outlier_detection\.ejections_enforced_total$").values())
 
 
 async def eventually_called(mesh: RunningMesh, workload: str, pod: str) -> None:
