@@ -19,7 +19,7 @@ from libs.config.files import write_whole
 from libs.parts.envoy import ask_admin
 from libs.testing.eventually import eventually
 from tests.conftest import RunningStack
-from tools.localmesh.drills import clear_drills
+from tools.localmesh.drills import clear_drills, drills, written_are_on
 from tools.localmesh.pods import Pod
 from tools.localmesh.told import Status, read_status
 from tools.stack.mesh import FOLDER
@@ -147,7 +147,7 @@ class RunningMesh(RunningStack):
 
     async def end_drills(self) -> None:
         """Returns when there is none."""
-        if self.status().drills:
+        if drills(self.state) or written_are_on(self.state):
             before = self.status().published
             clear_drills(self.state)
             await self.eventually_published(before)
@@ -161,7 +161,8 @@ class RunningMesh(RunningStack):
                 file.unlink()
             elif file.read_text() != source.read_text():
                 write_whole(file, source.read_text())
-                if before.rules == "in force":
+                # Written faults are those of nobody who does not ask for them.
+                if before.rules == "in force" and file.parent == self.rules:
                     await self.eventually_published(before.published)
         await eventually(lambda: self.status().rules == "in force", within_s=IN_FORCE_WITHIN_S)
 

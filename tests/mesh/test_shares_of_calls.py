@@ -8,6 +8,8 @@ import time
 import grpc
 import pytest
 
+from libs.config.files import write_whole
+from tests.commands import run_weft
 from tests.mesh.calls import Call, Caller, Load
 from tests.mesh.running import RunningMesh
 from tests.mesh.shares import bounds
@@ -91,6 +93,25 @@ def arrived(mesh: RunningMesh) -> int:
 def delays(mesh: RunningMesh) -> int:
     """How many calls the gateways' proxies have delayed."""
     return sum(mesh.stats(r"@gateway-\d\.fault\.delays_injected$").values())
+
+
+async def test_written_faults(mesh: RunningMesh, caller: Caller) -> None:
+    """`weft mesh faults on` applies the component of the rules, with its own percentages, and `off` ends it."""
+    component = mesh.rules / "faults/kustomization.yaml"
+    faults = component.read_text().replace("value: 0.1}, fixedDelay: 1s", "value: 1}, fixedDelay: 1s")
+    write_whole(component, faults.replace("value: 0.1}, grpcStatus", "value: 15}, grpcStatus"))
+    before = mesh.status().published
+    done = await asyncio.to_thread(run_weft, mesh.stack.state, "mesh", "faults", "on")
+    assert done.returncode == 0, done.stderr
+    await mesh.eventually_published(before)
+    load = await many(caller.get_collection)
+    least, most = bounds(CALLS, 0.15)
+    assert least <= len(load.failures) <= most
+    before = mesh.status().published
+    done = await asyncio.to_thread(run_weft, mesh.stack.state, "mesh", "faults", "off")
+    assert done.returncode == 0, done.stderr
+    await mesh.eventually_published(before)
+    assert (await many(caller.get_collection, 100)).failures == []
 
 
 async def test_what_the_rules_say_of_faults(mesh: RunningMesh, caller: Caller) -> None:
