@@ -21,15 +21,15 @@ WAITING = 30
 """Calls that want a standard replica at a time: more than all of its slots."""
 CALLS = 30
 SLOW = """\
-      fault: {delay: {percentage: {value: 100}, fixedDelay: 2s}}
+      fault: {{delay: {{percentage: {{value: 100}}, fixedDelay: {delay}}}}}
 """
-"""What a slow model would do to who waits for it: each execution on a standard replica begins two seconds late."""
+"""What a slow model would do to who waits for it: each execution on a standard replica begins late."""
 UNHINDERED = 4.0
 """Urgent calls may take so many times as long as on an idle stack: the machine has other things to do as well. Those
 that met the standard replicas would take hundreds of times as long."""
 
 
-async def make_standard_slow(mesh: RunningMesh) -> None:
+async def make_standard_slow(mesh: RunningMesh, delay: str = "2s") -> None:
     """Only executions: that models are asked for their health is as quick as ever."""
     await mesh.change(
         "routing.yaml",
@@ -39,7 +39,7 @@ async def make_standard_slow(mesh: RunningMesh) -> None:
             "    - name: slow\n"
             "      match: [{uri: {exact: /inference.GRPCInferenceService/ModelStreamInfer}}]\n"
             "      route:\n        - destination: {host: triton.weft.svc.cluster.local}\n"
-            "      retries: {attempts: 0}\n" + SLOW,
+            "      retries: {attempts: 0}\n" + SLOW.format(delay=delay),
         ),
     )
 

@@ -15,32 +15,32 @@ from tests.mesh.running import RunningMesh
 from tests.mesh.test_priority import make_standard_slow
 
 WHOLE_TIMEOUT_S = 60.0
-SHORT_S = 1.0
-PIECES = 12
+SHORT_S = 2
+PIECES = 20
 CALLS = 24
 RAGS = ("rag", "rag-2")
 
 
 async def shorten(mesh: RunningMesh) -> None:
     """All timeouts there are, and those of each try: the retries that are there stay as they are."""
-    await mesh.rewrite("timeouts.yaml", r"timeout: \d+s\n", f"timeout: {SHORT_S:g}s\n")
+    await mesh.rewrite("timeouts.yaml", r"timeout: \d+s\n", f"timeout: {SHORT_S}s\n")
     await mesh.rewrite(
         "timeouts.yaml",
-        r"(timeout: 1s\n +retries: \{attempts: 2), ",
-        rf"\1, perTryTimeout: {SHORT_S:g}s, ",
+        rf"(timeout: {SHORT_S}s\n +retries: \{{attempts: 2), ",
+        rf"\1, perTryTimeout: {SHORT_S}s, ",
     )
 
 
 async def test_streams_live_longer_than_any_timeout(mesh: RunningMesh, caller: Caller) -> None:
-    """With a second for every unary call, and for every try of it, streams that take several, busy or silent, end well;
+    """With two seconds for every unary call, and for every try of it, streams that take more, busy or silent, end well;
     a unary call that takes as long does not."""
     await shorten(mesh)
-    await make_standard_slow(mesh)
+    await make_standard_slow(mesh, f"{2 * SHORT_S}s")
     streams = [lambda: caller.infer_stream(PIECES), caller.stream_generate, caller.stream_answer]
     load, began = Load(), time.monotonic()
     await asyncio.gather(*(load.call(stream) for stream in streams))
     assert load.failures == []
-    assert time.monotonic() - began > 3 * SHORT_S
+    assert time.monotonic() - began > 2.5 * SHORT_S
     load = Load()
     await load.call(caller.generate)
     assert len(load.failures) == 1 and "UNAVAILABLE" in load.failures[0], load
