@@ -45,6 +45,8 @@ def _apply(patch: Node, documents: Sequence[Document]) -> None:
 
 def _add(root: Node, path: Node, value: Node) -> None:
     """At a JSON pointer (RFC 6901)."""
+    if not path.text().startswith("/"):
+        raise path.problem("must begin with /, as in /spec/http/0/fault")
     *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in path.text().split("/")[1:]]
     node = root
     for name in parents:

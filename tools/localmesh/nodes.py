@@ -13,8 +13,9 @@ import yaml
 from libs.parts.install import REPOSITORY_ROOT
 from tools.localmesh.problems import MeshError, Place, Problem
 
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
+# Without a zero before others: that is an octal number to Kubernetes.
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s|us|ns))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s|us|ns)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -68,10 +69,9 @@ class Node:
 
     def entries(self) -> Mapping[str, Node]:
         """The fields of a map whose names are the author's, such as labels."""
-        if self._node.tag == "tag:yaml.org,2002:null":
-            return {}
         if not isinstance(self._node, yaml.MappingNode):
-            raise self.problem(f"must be a map, and is {self._kind}")
+            empty = "; write {} if nothing is meant" if self._kind == "nothing" else ""
+            raise self.problem(f"must be a map, and is {self._kind}{empty}")
         found: dict[str, Node] = {}
         for key, value in self._node.value:
             place = _place(key)
@@ -187,7 +187,9 @@ class Node:
     def _kind(self) -> str:
         kinds = {"map": "a map", "seq": "a list", "str": "a text", "int": "a number", "float": "a number"}
         kinds |= {"bool": "a boolean", "null": "nothing"}
-        return kinds.get(self._node.tag.rpartition(":")[2], "something else")
+        kind = kinds.get(self._node.tag.rpartition(":")[2], "something else")
+        decimal = _NUMBER.fullmatch(self._scalar())
+        return "a number that is not decimal" if kind == "a number" and not decimal else kind
 
 
 def shown(file: Path) -> Path:
@@ -210,7 +212,7 @@ def nodes_of(text: str, begin: Place) -> Iterator[Node]:
     """The documents of a text that begins at a place; empty ones are left out. Raises MeshError where it is no YAML."""
     # As many lines before it as there are, so that marks tell the file's own lines.
     try:
-        loader = yaml.SafeLoader("\n" * (begin.line - 1) + text)
+        loader = _Loader("\n" * (begin.line - 1) + text)
         loader.name = str(begin.file)
         while loader.check_node():
             node = loader.get_node()
@@ -221,6 +223,18 @@ def nodes_of(text: str, begin: Place) -> Iterator[Node]:
         raise MeshError([Problem(Place(begin.file, line), "", f"is not YAML: {error.problem}")]) from None
     except yaml.YAMLError as error:
         raise MeshError([Problem(begin, "", f"is not YAML: {error}")]) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Of what is written once and means what it looks like."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        what = "an alias (*)" if isinstance(event, yaml.AliasEvent) else f"the tag {event.tag}" if event.tag else ""
+        if what:
+            place = Place(Path(event.start_mark.name), event.start_mark.line + 1)
+            raise MeshError([Problem(place, "", f"{what} is not supported: write out what is meant")])
+        return super().compose_node(parent, index)
 
 
 def _place(node: yaml.Node) -> Place:

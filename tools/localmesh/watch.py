@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 from libs.config.files import FileStamp, file_stamp
+from tools.localmesh.documents import SUFFIXES
 
 EVERY_S = 0.1
-SUFFIXES = (".yaml", ".yml")
 
 Stamps = Mapping[Path, FileStamp]
 

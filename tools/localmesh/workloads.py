@@ -127,18 +127,20 @@ def _workload(document: Document, injected: set[str]) -> Workload:
     if "app" not in labels:
         raise template.problem("its pods need a label app")
     pod = _under(template, "spec")
-    container = _under(pod, "containers").items()[0]
+    containers = _under(pod, "containers").items()
+    if not containers:
+        raise _under(pod, "containers").problem("must not be empty")
     account = _under(pod, "serviceAccountName").text()
     replicas = spec.entries()["replicas"].integer(0, 1000) if "replicas" in spec.entries() else 1
     in_mesh = document.namespace in injected and labels.get(INJECT, "true") == "true"
-    return Workload(document.name, document.namespace, account, labels, replicas, _environment(container), in_mesh)
+    return Workload(document.name, document.namespace, account, labels, replicas, _environment(containers[0]), in_mesh)
 
 
 def _environment(container: Node) -> dict[str, str]:
     """Variables whose values are written in the manifest."""
     listed = container.entries().get("env")
-    entries = [item.entries() for item in listed.items()] if listed else []
-    return {entry["name"].text(): entry["value"].text(empty=True) for entry in entries if "value" in entry}
+    items = [item for item in listed.items() if "value" in item.entries()] if listed else []
+    return {_under(item, "name").text(): _under(item, "value").text(empty=True) for item in items}
 
 
 def _service(document: Document, documents: Sequence[Document]) -> Service:

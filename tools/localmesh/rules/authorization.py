@@ -161,6 +161,8 @@ def _condition(node: Node) -> Condition:
         raise node.problem("needs values or notValues")
     key = fields["key"].text()
     header = _HEADER_KEY.fullmatch(key)
+    if header and header[1] == "host":
+        raise fields["key"].problem("on a laptop a call's host is an address, so it would not mean the same; remove it")
     check = _check_header if header else _CONDITIONS.get(key)
     if check is None:
         known = ", ".join(("request.headers[name]", *_CONDITIONS))

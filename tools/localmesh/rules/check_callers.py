@@ -17,9 +17,13 @@ _SPIFFE = "spiffe://"
 def check_callers(rules: Rules, registry: Registry) -> Iterator[Problem]:
     """In AuthorizationPolicies, PeerAuthentications, Gateways and EnvoyFilters."""
     workloads = [workload for workload in registry.workloads if workload.in_mesh]
-    for kind in (rules.authorization_policies, rules.peer_authentications, rules.gateways, rules.envoy_filters):
-        for policy in kind:
-            yield from _selector(policy.selector, policy.namespace, policy.place, workloads)
+    for policy in (*rules.authorization_policies, *rules.peer_authentications):
+        there = [one for one in workloads if policy.namespace in (one.namespace, ROOT_NAMESPACE)]
+        yield from _selector(policy.selector, policy.namespace, policy.place, there)
+    for patch in (*rules.gateways, *rules.envoy_filters):
+        # Of the root namespace they would be for the whole mesh in a cluster.
+        there = [one for one in workloads if patch.namespace == one.namespace]
+        yield from _selector(patch.selector, patch.namespace, patch.place, there)
     for policy in rules.authorization_policies:
         for rule in policy.rules:
             yield from _names(rule, workloads)
@@ -31,10 +35,9 @@ def check_callers(rules: Rules, registry: Registry) -> Iterator[Problem]:
 
 
 def _selector(
-    selector: Mapping[str, str], namespace: str, place: Place, workloads: Iterable[Workload]
+    selector: Mapping[str, str], namespace: str, place: Place, there: Sequence[Workload]
 ) -> Iterator[Problem]:
-    """Without a selector it is for the whole namespace; istio-system's for the whole mesh."""
-    there = [one for one in workloads if namespace in (one.namespace, ROOT_NAMESPACE)]
+    """Without a selector it is for all that are `there`."""
     if not there:
         yield Problem(place, "metadata.namespace", f"no workload of the mesh is in {namespace}; name another namespace")
     elif not any(includes(workload.labels, selector) for workload in there):

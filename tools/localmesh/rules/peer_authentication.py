@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -98,7 +99,7 @@ def _ports(node: Node, selects: bool) -> dict[int, PortMode]:
     for name, entry in node.entries().items():
         if not selects:
             raise node.problem("needs a selector: ports are a workload's; add spec.selector.matchLabels")
-        if not (name.isascii() and name.isdigit() and 1 <= int(name) <= 65535):
+        if not (re.fullmatch(r"[1-9][0-9]{0,4}", name) and int(name) <= 65535):
             raise entry.problem("must be the number of a port, 1 to 65535")
         ports[int(name)] = PortMode(_mode(entry), entry.place)
     return ports

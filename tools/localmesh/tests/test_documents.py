@@ -59,6 +59,7 @@ def test_documents_come_in_the_order_of_the_kustomization(tmp_path: Path) -> Non
         (OBJECT.replace("name: one, ", ""), "metadata: name is missing; add it"),
         (OBJECT.replace(", namespace: weft", ""), "metadata: namespace is missing: it would depend on who applies it"),
         (OBJECT.replace("namespace: weft", "nmespace: weft"), "metadata.nmespace: is not supported here"),
+        (OBJECT.replace("name: one", "name: One"), "things.yaml:3: metadata.name: is no name to Kubernetes"),
         (f"{OBJECT}---\n{OBJECT}", "things.yaml:8: metadata.name: Thing weft/one is also at"),
     ],
 )
@@ -79,6 +80,20 @@ def test_a_kustomization_that_does_more_is_refused(tmp_path: Path) -> None:
     told = problems(folder(tmp_path, "resources: [things.yaml]\npatches: []\n", things=OBJECT))
     assert "kustomization.yaml:2: patches: is not supported here" in told
     assert "there is no" in problems(folder(tmp_path, "resources: [other.yaml]"))
+    moved = problems(folder(tmp_path, "namespace: other\nresources: [things.yaml]"))
+    assert "things.yaml:3: metadata.namespace: the kustomization puts it in other" in moved
+    assert "kind: 'Component' is not supported" in problems(folder(tmp_path, "kind: Component\nresources: []"))
+
+
+@pytest.mark.parametrize("resource", [".", "..", "../other.yaml", "inner/../.", "things.json"])
+def test_what_nobody_follows_is_no_resource(tmp_path: Path, resource: str) -> None:
+    """Changes are looked for in YAML files below the folder; and a folder that lists itself would have no end."""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "other.yaml").write_text(OBJECT)
+    listed = folder(tmp_path / "rules", f"resources: [{resource}]", things=OBJECT)
+    (listed / "things.json").write_text(OBJECT)
+    assert "resources[0]: " in (told := problems(listed))
+    assert "its changes would not be followed" in told
 
 
 def test_a_component_adds_with_its_own_place(tmp_path: Path) -> None:
@@ -99,6 +114,7 @@ def test_a_component_adds_with_its_own_place(tmp_path: Path) -> None:
     [
         (COMPONENT.replace("name: one", "name: two"), "kustomization.yaml:3: patches[0].target: there is no Thing two"),
         (COMPONENT.replace("http/0", "http/1"), "kustomization.yaml:6: [0].path: there is no '1' in spec.http"),
+        (COMPONENT.replace("/spec/http/0/fault", "fault"), "kustomization.yaml:6: [0].path: must begin with /"),
         (COMPONENT.replace("op: add", "op: remove"), "kustomization.yaml:5: [0].op: 'remove' is not supported"),
         (COMPONENT.replace("kind: Component", "kind: Kustomization"), "kind: 'Kustomization' is not supported"),
     ],

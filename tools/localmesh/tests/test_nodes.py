@@ -50,6 +50,24 @@ def test_a_field_that_is_there_twice_is_refused() -> None:
     assert problem(node("a: 1\na: 2\n").entries) == "rules.yaml:2: a: is there twice, first on line 1; remove one"
 
 
+@pytest.mark.parametrize(
+    "text", ["a: &x {b: 1}\nc: *x\n", "b: 1\na: &r [*r]\n", "b: 1\na: !!null {b: 1}\n", "b: 1\na: !own 1"]
+)
+def test_what_means_other_than_it_looks_is_refused(text: str) -> None:
+    """Aliases, for what is added to one would be added to the other too, or have no end; and tags."""
+    assert "rules.yaml:2: " in (told := problem(lambda: node(text)))
+    assert "is not supported: write out what is meant" in told
+
+
+def test_nothing_is_no_map() -> None:
+    """A map that was begun and not written is none that matches everything."""
+    found = node("labels:\nother: {}\n").entries()
+    assert problem(found["labels"].texts_by_name) == (
+        "rules.yaml:1: labels: must be a map, and is nothing; write {} if nothing is meant"
+    )
+    assert found["other"].texts_by_name() == {}
+
+
 def test_a_missing_field_is_named() -> None:
     """What is required is told by name."""
     assert "host is missing" in problem(lambda: node("subsets: []").fields("subsets", required=("host",)))
@@ -66,10 +84,12 @@ def test_a_missing_field_is_named() -> None:
         ("v: a", lambda value: value.items(), "must be a list, and is a text"),
         ("v: b", lambda value: value.choice("a", "c"), "'b' is not supported; what is: a, c"),
         ("v: 1.5", lambda value: value.integer(), "must be a whole number, and is a number"),
-        ("v: 0x10", lambda value: value.integer(), "must be a whole number, and is a number"),
+        ("v: 0x10", lambda value: value.integer(), "must be a whole number, and is a number that is not decimal"),
+        ("v: 010", lambda value: value.integer(), "must be a whole number, and is a number that is not decimal"),
+        ("v: 010", lambda value: value.number(0, 99), "must be a decimal number, and is a number that is not decimal"),
         ("v: 101", lambda value: value.integer(0, 100), "101 is not within 0 to 100"),
         ("v: a", lambda value: value.number(0, 1), "must be a decimal number, and is a text"),
-        ("v: .nan", lambda value: value.number(0, 1), "must be a decimal number, and is a number"),
+        ("v: .nan", lambda value: value.number(0, 1), "must be a decimal number, and is a number that is not decimal"),
         ("v: yes", lambda value: value.flag(), "must be true or false"),
         ("v: 5", lambda value: value.duration_s(), "must be a text, and is a number; write it in quotes"),
         ("v: 5 s", lambda value: value.duration_s(), "'5 s' is not a duration; write it as 1.5s, 200ms or 1h30m"),
@@ -112,4 +132,4 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | Non
 
 def test_merge_keys_are_refused() -> None:
     """What they merge would have two places."""
-    assert "merge keys" in problem(lambda: node("a: &a {x: 1}\nb:\n  <<: *a\n").entries()["b"].entries())
+    assert "merge keys" in problem(lambda: node("b:\n  <<: {x: 1}\n").entries()["b"].entries())

@@ -178,6 +178,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         "1: spec.selector: no workload of the mesh in weft has the labels {app: gone}",
     ),
     ((policy("rules: [{}]", namespace="gone"),), "1: metadata.namespace: no workload of the mesh is in gone"),
+    (
+        (GATEWAY.replace("namespace: weft", "namespace: istio-system"),),
+        "1: metadata.namespace: no workload of the mesh is in istio-system; name another namespace",
+    ),
     ((policy("selector: {matchLabels: {app: rag}}"),), "4: spec: has no rules"),
     (
         (allow("principals: [cluster.local/ns/weft/sa/gone]"),),

@@ -184,6 +184,7 @@ REFUSED: dict[str, str] = {
     policy("rules: [{to: [{operation: {ports: ['70000']}}]}]"): "'70000' is no port",
     policy("rules: [{when: [{key: request.auth.claims, values: [a]}]}]"): "'request.auth.claims' is not supported",
     policy("rules: [{when: [{key: 'request.headers[X-A]', values: [a]}]}]"): "names in lower case",
+    policy("rules: [{when: [{key: 'request.headers[host]', values: [a]}]}]"): "a call's host is an address",
     policy("rules: [{when: [{key: 'request.headers[:path]', values: [a]}]}]"): "is not supported; what is",
     policy("rules: [{when: [{key: source.ip, values: [10.0.0.1]}]}]"): "'source.ip' is not supported",
     policy("rules: [{when: [{key: destination.port}]}]"): "needs values or notValues",
@@ -205,6 +206,7 @@ REFUSED: dict[str, str] = {
     peers(
         "selector: {matchLabels: {app: a}}\nportLevelMtls: {0: {mode: STRICT}}"
     ): "portLevelMtls.0: must be the number",
+    peers("selector: {matchLabels: {app: a}}\nportLevelMtls: {050051: {mode: STRICT}}"): "must be the number of a port",
     peers("selector: {matchLabels: {app: a}}\nportLevelMtls: {grpc: {mode: STRICT}}"): "must be the number of a port",
     peers("selector: {matchLabels: {app: a}}\nmtls: {mode: STRICT}", namespace="istio-system"): "is not supported in",
     peers("mtls: {mode: STRICT}\nother: 1"): "6: spec.other: is not supported here",
