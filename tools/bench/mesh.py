@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import os
 import statistics
 import tempfile
@@ -79,9 +78,16 @@ async def measure(meshed: BenchStack, plain: BenchStack, told: argparse.Namespac
     async with callers() as load:
         print("## What the mesh uses while nobody calls\n")
         print(await idle(meshed, told.idle_s), flush=True)
-        for comparison in itertools.chain(between_services(meshed), from_outside(meshed), in_practice(meshed, plain)):
-            for at_once in AT_ONCE:
-                await compare(comparison, at_once, load, told)
+        kinds = {
+            "Between services": between_services(meshed),
+            "From outside": from_outside(meshed),
+            "With a mesh and without": in_practice(meshed, plain),
+        }
+        for kind, comparisons in kinds.items():
+            print(f"\n## {kind}")
+            for comparison in comparisons:
+                for at_once in AT_ONCE:
+                    await compare(comparison, at_once, load, told)
         print("\n## Envoy's memory\n")
         await memory(meshed, load, told.marks)
 
@@ -94,7 +100,11 @@ def main() -> None:
     parser.add_argument("--round-s", type=float, default=1.0)
     parser.add_argument("--idle-s", type=float, default=30.0)
     parser.add_argument(
-        "--marks", type=int, nargs="*", default=[1_000, 10_000, 50_000, 100_000], help="calls, for memory"
+        "--marks",
+        type=int,
+        nargs="*",
+        default=[1_000, 10_000, 25_000, 50_000, 75_000, 100_000],
+        help="calls, for memory",
     )
     told = parser.parse_args()
     with (

@@ -34,22 +34,25 @@ async def idle(stack: BenchStack, for_s: float) -> str:
 
 
 async def memory(stack: BenchStack, load: CallersProcess, marks: Sequence[int]) -> None:
-    """Prints Envoy's memory after so many calls through the edge."""
+    """Prints Envoy's memory after so many calls from the gateway's pod to inference."""
     pids, done = stack.pids("envoy", "mesh"), 0
-    order = Order(stack.entry, GET_MODEL, MODEL.SerializeToString().hex(), stack.bearer(), AT_ONCE)
-    columns = ("calls", "PSS MiB", "most while they came", "Envoy's heap in use MiB", "controller PSS MiB")
+    order = Order(stack.through("gateway", "inference"), GET_MODEL, MODEL.SerializeToString().hex(), [], AT_ONCE)
+    columns = ("calls", "PSS MiB", "most while they came", "its own MiB", "heap in use MiB", "controller PSS MiB")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for mark in (0, *marks):
         most = 0.0
         if mark:
-            calling = asyncio.create_task(load.carry_out(replace(order, calls=mark - done)))
+            these = replace(order, calls=mark - done, metadata=stack.context())
+            calling = asyncio.create_task(load.carry_out(these))
             while not calling.done():
                 most = max(most, _pss(pids["envoy"]))
                 await asyncio.wait([calling], timeout=EVERY_S)
             await calling
         done = mark
         heap = int(json.loads(ask_admin(stack.envoy, "GET", "/memory"))["allocated"]) / MIB
-        figures = (_pss(pids["envoy"]), most, heap, _pss(pids["mesh"]))
+        # What no other process has too: PSS falls when another Envoy starts on this machine.
+        own = psutil.Process(pids["envoy"]).memory_full_info().uss / MIB
+        figures = (_pss(pids["envoy"]), most, own, heap, _pss(pids["mesh"]))
         print(f"| {mark:,} | {' | '.join(f'{figure:.1f}' for figure in figures)} |", flush=True)
 
 

@@ -50,6 +50,11 @@ class BenchStack:
         """Envoy's folder."""
         return self.stack.folder(FOLDER) / "envoy"
 
+    @property
+    def address_prefix(self) -> str:
+        """What the addresses of its pods begin with, 127.a.b."""
+        return stack_replicas(self.stack).pods(self.stack)[0].ip.rpartition(".")[0] + "."
+
     def app(self, part: str) -> str:
         """Where a part's own process listens."""
         return self.stack.address(part)
