@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.cli.mesh_faults import told
+from tools.cli.mesh_faults import WRITTEN, told
 from tools.cli.mesh_running import NoMeshError, mesh_folder, refused
 from tools.cli.stack_status import show_rules
 from tools.cli.tables import print_table
 from tools.localmesh.certificates import end_of, read_pair
-from tools.localmesh.drills import DrillError, drills
+from tools.localmesh.drills import DrillError, drills, written_are_on
 from tools.localmesh.pods import Pod, read_pods
 from tools.localmesh.problems import MeshError
 from tools.localmesh.told import Status, read_status
@@ -44,6 +44,7 @@ def run_status(state: Path, *, as_json: bool) -> int:
             raise NoMeshError("the mesh has told nothing yet: see `weft logs mesh`")
         rows = [_row(folder, status, pod) for pod in read_pods(folder / PODS, read_registry(Path(status.base_folder)))]
         on = [told(host, fault) for host, fault in drills(folder).items()]
+        on += [WRITTEN] if written_are_on(folder) else []
     except (NoMeshError, DrillError, MeshError, OSError) as error:
         return refused(error)
     in_force = not status.problems

@@ -51,16 +51,14 @@ class Controller:
         """Makes everything for Envoy. Raises MeshError, with nothing changed, where the files cannot be used; but where
         an Envoy runs, it keeps what it has, and the problems are told: it is not to be left alone with it."""
         self._known = self._look()
-        try:
-            mesh = await asyncio.to_thread(self._read)
-        except MeshError as error:
-            if not await self._publisher.envoy_is_up():
-                raise
-            await self._server.start()
-            self._board.refused(error.problems)
-            return
         await self._server.start()
-        await self._put_in_force(mesh)
+        if await self._publisher.envoy_is_up():
+            await self._publisher.news()  # of before: that was told before
+            await self._reload()
+            if not self._live:
+                return
+        else:
+            await self._put_in_force(await asyncio.to_thread(self._read))
         write_whole(self._paths.bootstrap, json.dumps(bootstrap(self._paths.folders, HOME_ZONE), indent=1))
 
     async def follow(self) -> None:
@@ -145,7 +143,7 @@ class Controller:
         """Tells what an Envoy that was started later does not take of what is there."""
         while True:
             await asyncio.sleep(ASK_ENVOY_EVERY_S)
-            if len(self._live) < 2 and (words := await self._publisher.news()):
+            if words := await self._publisher.news():
                 self._board.refused([self._rejected(words)])
 
     def _read(self) -> Mesh:

@@ -9,6 +9,8 @@ import grpc
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
+from libs.telemetry import logs
+
 CHECK_EVERY_S = 0.25
 """While a process does not serve, and always where it knows no Watch: so does Triton."""
 PROBE_EVERY_S = 5.0
@@ -26,7 +28,7 @@ _REQUEST = pb.HealthCheckRequest()  # the empty name is the process
 _SERVING = pb.HealthCheckResponse.SERVING
 
 OnChange = Callable[[str, bool, str], None]
-"""Called with an address, whether it serves now, and why not."""
+"""Called with an address, whether it serves now, and why not. Raises OSError where that could not be written."""
 
 
 class Health:
@@ -67,20 +69,33 @@ class Health:
             stub = health_pb2_grpc.HealthStub(channel)
             while True:
                 try:
-                    await _check(stub, within_s=HUNG_AFTER_S)
-                    self._set(address, True, "")
-                    await _until_it_ends(channel, stub)
-                except _NotServingError as why:
-                    self._set(address, False, str(why))
-                except grpc.aio.AioRpcError as error:
-                    self._set(address, False, f"{error.code().name}: {error.details()}"[:200])
+                    await self._follow_while_it_serves(address, channel, stub)
+                except OSError as error:
+                    logs.error("health_not_told", error, address=address)
                 await asyncio.sleep(CHECK_EVERY_S)
+
+    async def _follow_while_it_serves(
+        self, address: str, channel: grpc.aio.Channel, stub: health_pb2_grpc.HealthStub
+    ) -> None:
+        try:
+            await _check(stub, within_s=HUNG_AFTER_S)
+            self._set(address, True, "")
+            await _until_it_ends(channel, stub)
+        except _NotServingError as why:
+            self._set(address, False, str(why))
+        except grpc.aio.AioRpcError as error:
+            self._set(address, False, f"{error.code().name}: {error.details()}"[:200])
 
     def _set(self, address: str, serves: bool, why: str) -> None:
         if serves == (address in self._serving):
             return
         (self._serving.add if serves else self._serving.discard)(address)
-        self._on_change(address, serves, why)
+        try:
+            self._on_change(address, serves, why)
+        except OSError:
+            # Nobody knows it yet: the next check tells it again.
+            (self._serving.discard if serves else self._serving.add)(address)
+            raise
 
 
 class _NotServingError(Exception):

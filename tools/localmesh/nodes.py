@@ -229,7 +229,7 @@ class _Loader(yaml.SafeLoader):
     """Of what is written once and means what it looks like."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         what = "an alias (*)" if isinstance(event, yaml.AliasEvent) else f"the tag {event.tag}" if event.tag else ""
         if what:
             place = Place(Path(event.start_mark.name), event.start_mark.line + 1)

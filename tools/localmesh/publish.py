@@ -44,6 +44,8 @@ class Publisher:
         self._log = envoy / LOG
         self._log_seen = 0
         self._rejections_seen = 0
+        # What Envoy rejects is told to whoever made it.
+        self._one_at_a_time = asyncio.Lock()
         for kind in ("rds", "eds", "sds"):
             (xds / kind).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._written = {path: path.read_bytes() for path in xds.rglob("*.json")}
@@ -56,7 +58,11 @@ class Publisher:
         listeners lead calls to them; what nothing leads to any more goes last. Waits for nothing while Envoy is not up:
         it will find the files. Raises RejectedError, and then has put back what was there.
         """
-        await self.news()
+        async with self._one_at_a_time:
+            return await self._publish(new, endpoints_now)
+
+    async def _publish(self, new: Resources, endpoints_now: Callable[[], Mapping[str, Json]]) -> bool:
+        await self._news()
         old, before = self.published, dict(self._written)
         try:
             self._write_each("sds", new.secrets)
@@ -73,7 +79,12 @@ class Publisher:
         return self._written != before
 
     async def news(self) -> str:
-        """What Envoy says of what it has rejected since it was last asked; "" where it has not, or is not up."""
+        """What Envoy says of what it has rejected since it was last asked; "" where it has not, or is not up. Waits
+        for a `publish` that is under way."""
+        async with self._one_at_a_time:
+            return await self._news()
+
+    async def _news(self) -> str:
         stats = await self._stats("update_rejected$")
         count = 0 if stats is None else _total(stats, ".update_rejected")
         words = self._words()
@@ -120,7 +131,7 @@ class Publisher:
             if stats is None:
                 return
             if _total(stats, ".update_rejected") > self._rejections_seen:
-                raise RejectedError(await self.news())
+                raise RejectedError(await self._news())
             if not _total(stats, "warming_clusters") + _total(stats, "total_listeners_warming"):
                 wanted = [(name, version) for name, version in wanted if not _is_at(stats, name, version)]
             if time.monotonic() > deadline:
@@ -157,7 +168,8 @@ class Publisher:
         """What Envoy's log says of rejections since this was last asked."""
         try:
             with self._log.open("rb") as log:
-                log.seek(self._log_seen)
+                # It is emptied when it gets long.
+                log.seek(self._log_seen if self._log_seen <= os.fstat(log.fileno()).st_size else 0)
                 text = log.read().decode(errors="replace")
                 self._log_seen = log.tell()
         except OSError:

@@ -90,7 +90,14 @@ def test_the_written_faults_come_and_go(state: Path) -> None:
     on = "The faults of mesh/faults are on.\n"
     assert weft("faults", "on", *shown) == (0, f"{on}`weft mesh faults off` ends it.\n", "")
     assert weft("faults", *shown) == (0, on, "")
+    told = {"pid": 1, "edge": "127.0.0.1:1", "rules_folder": "/rules", "base_folder": "k8s/base", "rules": "in force"}
+    (state / FOLDER / "status.json").write_text(
+        json.dumps({**told, "since": 0, "problems": [], "ready": [], "drills": []})
+    )
+    (state / FOLDER / "pods.json").write_text("[]")
+    assert on in weft("status", *shown)[1]
     assert weft("faults", "off", *shown) == (0, "No drill is on.\n", "")
+    assert on not in weft("status", *shown)[1]
     assert not written_are_on(state / FOLDER)
 
 

@@ -17,13 +17,15 @@ _SPIFFE = "spiffe://"
 def check_callers(rules: Rules, registry: Registry) -> Iterator[Problem]:
     """In AuthorizationPolicies, PeerAuthentications, Gateways and EnvoyFilters."""
     workloads = [workload for workload in registry.workloads if workload.in_mesh]
-    for policy in (*rules.authorization_policies, *rules.peer_authentications):
-        there = [one for one in workloads if policy.namespace in (one.namespace, ROOT_NAMESPACE)]
-        yield from _selector(policy.selector, policy.namespace, policy.place, there)
-    for patch in (*rules.gateways, *rules.envoy_filters):
-        # Of the root namespace they would be for the whole mesh in a cluster.
-        there = [one for one in workloads if patch.namespace == one.namespace]
-        yield from _selector(patch.selector, patch.namespace, patch.place, there)
+    for kind in (rules.authorization_policies, rules.peer_authentications):
+        for policy in kind:
+            there = [one for one in workloads if policy.namespace in (one.namespace, ROOT_NAMESPACE)]
+            yield from _selector(policy.selector, policy.namespace, policy.place, there)
+    # Of the root namespace these would be for the whole mesh in a cluster.
+    for edges in (rules.gateways, rules.envoy_filters):
+        for one in edges:
+            there = [workload for workload in workloads if workload.namespace == one.namespace]
+            yield from _selector(one.selector, one.namespace, one.place, there)
     for policy in rules.authorization_policies:
         for rule in policy.rules:
             yield from _names(rule, workloads)

@@ -134,6 +134,25 @@ async def test_a_process_that_hangs_gets_no_calls(monkeypatch: pytest.MonkeyPatc
     await health.stop()
 
 
+async def test_what_could_not_be_told_is_told_again() -> None:
+    """A disk that is full for a moment makes nobody blind to a process for good."""
+    told: list[bool] = []
+
+    def full(address: str, serves: bool, why: str) -> None:
+        told.append(serves)
+        if told.count(serves) == 1:
+            raise OSError("no space left on device")
+
+    health = Health(full)
+    async with running(Component(), "127.0.0.1:0", KEY) as server:
+        health.follow([server.address])
+        await eventually(lambda: told == [True, True])
+        assert health.serving == {server.address}
+    await eventually(lambda: told == [True, True, False, False])
+    assert not health.serving
+    await health.stop()
+
+
 async def test_what_is_believed_serves_until_it_was_asked() -> None:
     """A controller that starts again keeps what was ready: until its own answer, or the want of one, comes."""
     health = Health(Told())

@@ -19,6 +19,10 @@ from tools.localmesh.pods import write_pods
 from tools.localmesh.state import PODS
 from tools.localmesh.tests.lab import STREAM, Lab, backend_process, call, load, running_lab
 
+SERVERS = """selector: {istio: edge}
+  servers:
+    - port: {number: 8081, name: second, protocol: HTTP2}
+      hosts: ["*"]"""
 PODS_OF_RAG = [("gateway-0", "gateway"), ("rag-0", "rag"), ("rag-1", "rag")]
 
 
@@ -130,22 +134,30 @@ async def test_calls_go_on_without_the_controller_and_while_it_starts_again(
     assert made.failures == []
 
 
+@pytest.mark.parametrize(
+    ("file", "good", "bad"),
+    [
+        ("identity.yaml", "mode: STRICT", "mode: STRIKT"),  # the reader refuses it
+        ("edge.yaml", "selector: {istio: edge}\n  servers:", SERVERS),  # the translator
+        ("transcoding.yaml", "max_request_bytes: 8388608", "max_request_bytes: 0"),  # Envoy
+    ],
+    ids=["read", "translated", "taken"],
+)
 async def test_a_controller_that_starts_with_spoilt_rules_leaves_envoy_what_it_has(
-    lab: Lab, channel: grpc.aio.Channel
+    lab: Lab, channel: grpc.aio.Channel, file: str, good: str, bad: str
 ) -> None:
-    """Where Envoy runs, the old rules go on although nobody knows them any more; the problems are told; and when they
-    are mended the files are in force again."""
+    """Where Envoy runs, the old rules go on although nobody knows them any more; the problem is told, whoever finds it;
+    and when it is mended the files are in force again."""
     assert lab.controller
     async with load(channel) as made:
         os.kill(lab.controller.pid, signal.SIGKILL)
         await asyncio.to_thread(lab.controller.stop)
-        lab.rewrite("identity.yaml", "STRICT", "STRIKT")
+        lab.rewrite(file, good, bad)
         await asyncio.to_thread(lab.start_controller)
-        [problem] = lab.status().problems
-        assert problem.field == "spec.mtls.mode"
+        assert len(lab.status().problems) == 1
         made.answers.clear()
         await eventually(lambda: sum(made.answers.values()) > 50)
-        lab.rewrite("identity.yaml", "STRIKT", "STRICT")
+        lab.rewrite(file, bad, good)
         await eventually(lambda: lab.status().rules == "in force")
         await lab.ready("gateway-0", "rag-0", "rag-1")
     assert made.failures == []

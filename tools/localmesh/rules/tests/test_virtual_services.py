@@ -251,6 +251,8 @@ SPEC_REFUSALS = [
     (f"hosts: ['*']\nhttp: [{{{TO_RAG}}}]", '5: spec.hosts[0]: "*" is for Gateways only'),
     (f"hosts: ['*.weft']\nhttp: [{{{TO_RAG}}}]", "5: spec.hosts[0]: '*.weft' stands for many hosts"),
     (f"hosts: [rag, {RAG}]\nhttp: [{{{TO_RAG}}}]", f"5: spec.hosts[1]: {RAG} is there twice"),
+    (f"hosts: [rag]\nexportTo: []\nhttp: [{{{TO_RAG}}}]", '6: spec.exportTo: needs "*" or "."'),
+    (f"hosts: [rag]\nexportTo: ['.', '*']\nhttp: [{{{TO_RAG}}}]", '6: spec.exportTo: needs "*" or "."'),
     (f"hosts: [rag]\nexportTo: [other]\nhttp: [{{{TO_RAG}}}]", "6: spec.exportTo[0]: 'other' is not supported"),
     (f"gateways: [edge]\nhttp: [{{{TO_RAG}}}]", "5: spec.gateways: a VirtualService without hosts is a delegate"),
     ("http: [{delegate: {name: a}}]", "5: spec.http[0].delegate: a delegate cannot hand on to another"),
