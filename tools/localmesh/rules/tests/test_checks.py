@@ -197,6 +197,18 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         "6: rules: edge is called in plain text",
     ),
     (
+        (
+            allow("principals: [cluster.local/ns/weft/sa/gateway]"),
+            peers("mtls: {mode: PERMISSIVE}"),
+            balancing("trafficPolicy: {tls: {mode: DISABLE}}"),
+        ),
+        "6: rules: rag is called in plain text",
+    ),
+    (
+        (policy("rules:\n  - when: [{key: source.principal, values: [cluster.local/ns/weft/sa/gone]}]"),),
+        "6: principals: cluster.local/ns/weft/sa/gone is nobody's principal",
+    ),
+    (
         (peers("mtls: {mode: STRICT}"), peers("mtls: {mode: DISABLE}", name="two")),
         "11: spec: two and one",
     ),
