@@ -83,7 +83,7 @@ async def measure(meshed: BenchStack, plain: BenchStack, told: argparse.Namespac
             "From outside": from_outside(meshed),
             "With a mesh and without": in_practice(meshed, plain),
         }
-        for kind, comparisons in kinds.items():
+        for kind, comparisons in kinds.items() if told.rounds else ():
             print(f"\n## {kind}")
             for comparison in comparisons:
                 for at_once in AT_ONCE:
@@ -95,7 +95,7 @@ async def measure(meshed: BenchStack, plain: BenchStack, told: argparse.Namespac
 def main() -> None:
     """Starts both stacks, measures in rounds, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10, help="that are told of: the quietest")
+    parser.add_argument("--rounds", type=int, default=10, help="that are told of: the quietest; 0 for none")
     parser.add_argument("--of", type=int, default=20, help="rounds that are made")
     parser.add_argument("--round-s", type=float, default=1.0)
     parser.add_argument("--idle-s", type=float, default=30.0)

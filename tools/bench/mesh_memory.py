@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 
@@ -37,7 +38,7 @@ async def memory(stack: BenchStack, load: CallersProcess, marks: Sequence[int]) 
     """Prints Envoy's memory after so many calls from the gateway's pod to inference."""
     pids, done = stack.pids("envoy", "mesh"), 0
     order = Order(stack.through("gateway", "inference"), GET_MODEL, MODEL.SerializeToString().hex(), [], AT_ONCE)
-    columns = ("calls", "PSS MiB", "most while they came", "its own MiB", "heap in use MiB", "controller PSS MiB")
+    columns = ("calls", "PSS MiB", "most while they came", "anonymous MiB", "heap in use MiB", "controller PSS MiB")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for mark in (0, *marks):
         most = 0.0
@@ -50,12 +51,16 @@ async def memory(stack: BenchStack, load: CallersProcess, marks: Sequence[int]) 
             await calling
         done = mark
         heap = int(json.loads(ask_admin(stack.envoy, "GET", "/memory"))["allocated"]) / MIB
-        # What no other process has too: PSS falls when another Envoy starts on this machine.
-        own = psutil.Process(pids["envoy"]).memory_full_info().uss / MIB
-        figures = (_pss(pids["envoy"]), most, own, heap, _pss(pids["mesh"]))
+        figures = (_pss(pids["envoy"]), most, _anonymous(pids["envoy"]), heap, _pss(pids["mesh"]))
         print(f"| {mark:,} | {' | '.join(f'{figure:.1f}' for figure in figures)} |", flush=True)
 
 
 def _pss(pid: int) -> float:
     size: int = psutil.Process(pid).memory_full_info().pss
     return size / MIB
+
+
+def _anonymous(pid: int) -> float:
+    """What is no file's. PSS has the program's pages too, which are shared, or not, as other Envoys come and go."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(status["RssAnon"].split()[0]) / 1024
