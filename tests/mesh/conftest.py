@@ -63,7 +63,7 @@ def running_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMe
 
 
 @pytest.fixture
-async def mesh(running_mesh: RunningMesh) -> AsyncIterator[RunningMesh]:
+async def mesh(running_mesh: RunningMesh, collection: None) -> AsyncIterator[RunningMesh]:
     """The stack with the rules of mesh/, and all replicas in it; what a test has changed is put back."""
     for pod in running_mesh.served_pods():
         await running_mesh.eventually_serves(pod.name)
@@ -79,7 +79,7 @@ async def caller(mesh: RunningMesh) -> AsyncIterator[Caller]:
         yield found
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 async def collection(running_mesh: RunningMesh) -> None:
     """What calls of all tests look into."""
     async with calling(running_mesh) as first:

@@ -8,9 +8,13 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from tests.mesh.calls import Caller
 from tests.mesh.running import RunningMesh, resume
 from tests.mesh.test_shares_of_calls import many
+
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
 
 SLOW_POD = "inference-2"
 HALTED_S, RUNNING_S = 0.5, 0.02

@@ -12,6 +12,8 @@ from tests.commands import run_weft
 from tests.mesh.calls import Caller, under_load
 from tests.mesh.running import IN_FORCE_WITHIN_S, RunningMesh
 
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
+
 CHANGES = (
     ("routing.yaml", "weight: 100\n", "weight: 60\n", "weight: 0\n", "weight: 40\n"),
     ("traffic.yaml", "simple: LEAST_REQUEST", "simple: ROUND_ROBIN"),

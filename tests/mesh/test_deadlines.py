@@ -20,6 +20,8 @@ from tests.streams.test_model_stops import BEGUN, long_prompt, typed_prompt
 from weft.inference.v1 import generation_service_pb2 as generation
 from weft.inference.v1 import generation_service_pb2_grpc as generation_grpc
 
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
+
 NOTICED_WITHIN_S = 30.0
 DEADLINE_S = 0.4
 PATH = "/v1:streamGenerate"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import weft.client
 from libs.testing.eventually import eventually
 from tests.mesh.calls import Caller, under_load
@@ -11,6 +13,8 @@ from weft.common.v1 import chat_message_pb2
 from weft.embedding.v1 import embedding_service_pb2 as embedding
 from weft.inference.v1 import generation_service_pb2 as generation
 from weft.inference.v1 import model_service_pb2 as models
+
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
 
 INFERENCE = "inference.weft.svc.cluster.local"
 TRITON_GPU = "triton-gpu.weft.svc.cluster.local"

@@ -14,6 +14,8 @@ from libs.testing.eventually import eventually
 from tests.mesh.calls import Caller, calling, under_load
 from tests.mesh.running import RunningMesh
 
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
+
 STANDARD = ("inference", "inference-2", "inference-3")
 GPU = "inference-gpu"
 SLOTS = 3  # of a model in each replica (tools/stack/start.py)

@@ -13,6 +13,8 @@ from tests.mesh.calls import Caller, under_load
 from tests.mesh.running import RunningMesh
 from tools.localmesh.authority import AUTHORITIES
 
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
+
 SERVICES = ("gateway", "rag", "embedding", "inference", "inference-gpu")
 
 
@@ -26,7 +28,6 @@ def serials(mesh: RunningMesh) -> dict[str, int]:
     }
 
 
-@pytest.mark.timeout(300)
 async def test_restart_everything(mesh: RunningMesh, caller: Caller) -> None:
     """Two replicas of a service or one, which somebody stands in for: of many methods' calls, each tried once, and of
     open streams none fails; and every certificate of the mesh was replaced meanwhile."""

@@ -15,6 +15,8 @@ from tests.mesh.running import RunningMesh
 from tests.mesh.shares import bounds
 from tools.localmesh.drills import fault_of, set_drill
 
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
+
 CALLS = 600
 AT_A_TIME = 24
 RAG = "rag.weft.svc.cluster.local"

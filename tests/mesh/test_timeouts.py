@@ -14,6 +14,8 @@ from tests.mesh.calls import Call, Caller, Load
 from tests.mesh.running import RunningMesh
 from tests.mesh.test_priority import make_standard_slow
 
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
+
 WHOLE_TIMEOUT_S = 60.0
 SHORT_S = 2
 PIECES = 20

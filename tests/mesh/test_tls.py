@@ -16,6 +16,8 @@ from tests.mesh.running import RunningMesh
 from tests.mesh.strangers import Door, doors, mesh_of
 from tools.localmesh.authority import AUTHORITIES, Authority
 
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
+
 GATEWAY = "spiffe://cluster.local/ns/weft/sa/gateway"
 WITHIN_S = 10.0
 TTL_S = 3600.0

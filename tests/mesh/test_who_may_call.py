@@ -15,6 +15,8 @@ from tests.mesh.running import RunningMesh
 from tests.mesh.strangers import Door, Way, doors, honest, mesh_of, stranger
 from tools.localmesh.mesh import Mesh
 
+pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
+
 ALLOWED = {
     ("edge", "gateway"),
     ("gateway", "rag"),
