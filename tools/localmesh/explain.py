@@ -74,7 +74,8 @@ def explain_call(state: Path, method: str, priority: str = "normal") -> Explanat
     if status is None:
         raise ExplainError(f"no mesh has run in {state}: start one with `weft up`")
     paths = Paths(state, Path(status.rules_folder), Path(status.base_folder))
-    mesh = read_mesh(paths, Edge(status.edge)).with_ready(status.ready)
+    edge = Edge(status.edge, Path(status.certificate) if status.certificate else None)
+    mesh = read_mesh(paths, edge).with_ready(status.ready)
     return explain(mesh, found, priority)
 
 
@@ -105,11 +106,13 @@ def _from_outside(mesh: Mesh, method: Method) -> Hop:
     for pod, gateway in product(mesh.pods, mesh.rules.gateways):
         if pod.app or not includes(pod.workload.labels, gateway.selector):
             continue
-        server = next(one for one in gateway.servers if one.https == bool(mesh.edge.certificate))
+        server = next((one for one in gateway.servers if one.https == bool(mesh.edge.certificate)), None)
+        targets = edge_targets(mesh, pod, gateway, server) if server else []
+        if server is None or not targets:
+            raise ExplainError(f"{gateway.place}: no call comes in at Gateway {gateway.name} as the stack was started")
         ways = [way for ways in edge_ways(mesh, pod, gateway, server).values() for way in ways]
-        target = edge_targets(mesh, pod, gateway, server)[0]
         call = Call(method.path, {}, pod.workload, mesh.edge.listen)
-        made = hop(mesh, pod, target, ways, call, mesh.edge.listen)
+        made = hop(mesh, pod, targets[0], ways, call, mesh.edge.listen)
         step = Step("server", f"{server.name} of Gateway {gateway.name}", server.place)
         return replace(made, steps=(step, *made.steps))
     raise ExplainError("the mesh has no edge: no pod has the labels that a Gateway selects")

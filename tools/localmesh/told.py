@@ -36,7 +36,8 @@ class ToldProblem:
 class Status:
     """`rules`: "in force", or "refused": then the `problems` say why, and those before them still are. Unix seconds.
 
-    `edge`: where callers dial; the folders: where the rules and the workloads are read.
+    `edge`: where callers dial, `certificate`: what it shows them ("" is plain text); the folders: where the rules and
+    the workloads are read.
     `since`: when that was last found; `published`: how often Envoy was given something new; `ready`: pods that get
     calls; `drills`: hosts with faults for a drill.
     """
@@ -45,6 +46,7 @@ class Status:
     edge: str
     rules_folder: str
     base_folder: str
+    certificate: str = ""
     rules: str = "in force"
     since: float = 0.0
     problems: tuple[ToldProblem, ...] = ()
@@ -69,7 +71,8 @@ class Board:
 
     def __init__(self, paths: Paths, edge: Edge) -> None:
         self._state = paths.state
-        self.status = Status(os.getpid(), edge.listen, str(paths.rules.absolute()), str(paths.base.absolute()))
+        rules, base = str(paths.rules.absolute()), str(paths.base.absolute())
+        self.status = Status(os.getpid(), edge.listen, rules, base, str(edge.certificate or ""))
         self._refused = metrics.gauge("weft_mesh_rules_refused", "1 while the rules in the files are not in force.")
         self._changes = metrics.counter(
             "weft_mesh_changes_total", "Changes of rules, by what became of them.", ("outcome",)

@@ -68,11 +68,6 @@ def outbound_clusters(mesh: Mesh, client: Pod, service: Service, port: ServicePo
     return [cluster(mesh, client, target) for target in outbound_targets(mesh, client, service, port)]
 
 
-def edge_clusters(mesh: Mesh, pod: Pod, gateway: Gateway, server: Server) -> list[Json]:
-    """Of `edge_targets`. Raises MeshError."""
-    return [cluster(mesh, pod, target) for target in edge_targets(mesh, pod, gateway, server)]
-
-
 def cluster(mesh: Mesh, client: Pod, target: Target) -> Json:
     """A Cluster; its endpoints come by EDS. Raises MeshError."""
     service, port, subset = target.service, target.port, target.subset

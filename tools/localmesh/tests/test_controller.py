@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
+from libs.parts.envoy import LOG
 from libs.parts.processes import free_port, python_environment
 from libs.testing.eventually import eventually
 from tools.localmesh.drills import apply_written, clear_drills, drill_host, fault_of, set_drill
@@ -118,15 +120,20 @@ async def test_a_mistake_leaves_the_old_rules_and_is_told_until_it_is_mended(
 
 
 async def test_what_envoy_does_not_take_is_told_in_its_words(lab: Lab, channel: grpc.aio.Channel) -> None:
-    """Rules that Envoy itself rejects are told like a mistake, and what was there before is there again."""
+    """Rules that Envoy itself rejects are told like a mistake, and what was there before is there again; also when its
+    log has been emptied meanwhile."""
     before = {path: path.read_bytes() for path in lab.paths.folders.xds.rglob("*.json")}
-    lab.rewrite("transcoding.yaml", "max_request_bytes: 8388608", "max_request_bytes: 0")
-    await eventually(lambda: lab.status().problems)
-    [problem] = lab.status().problems
-    assert problem.text.startswith("Envoy does not take what the rules make: ")
-    assert "MaxRequestBytes" in problem.text
-    assert {path: path.read_bytes() for path in lab.paths.folders.xds.rglob("*.json")} == before
-    assert await call(channel) == "rag-0"
+    for _ in range(2):
+        lab.rewrite("transcoding.yaml", "max_request_bytes: 8388608", "max_request_bytes: 0")
+        await eventually(lambda: lab.status().problems)
+        [problem] = lab.status().problems
+        assert problem.text.startswith("Envoy does not take what the rules make: ")
+        assert "MaxRequestBytes" in problem.text
+        assert {path: path.read_bytes() for path in lab.paths.folders.xds.rglob("*.json")} == before
+        assert await call(channel) == "rag-0"
+        lab.rewrite("transcoding.yaml", "max_request_bytes: 0", "max_request_bytes: 8388608")
+        await eventually(lambda: not lab.status().problems)
+        os.truncate(lab.paths.envoy / LOG, 0)
 
 
 async def test_a_drill_is_followed_and_ends(lab: Lab, channel: grpc.aio.Channel) -> None:

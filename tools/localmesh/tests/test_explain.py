@@ -90,6 +90,20 @@ def test_each_step_names_the_line_that_it_comes_from(paths: Paths) -> None:
     assert authorization.place and authorization.place.file.name == "authorization.yaml"
 
 
+def test_with_a_certificate_it_is_the_other_server(paths: Paths) -> None:
+    """What the mesh was started with decides where calls come in; without such a server none does, and that is said."""
+    Board(paths, Edge(f"127.0.0.1:{EDGE_PORT}", paths.state / "edge.pem", paths.state / "edge.key")).ready(
+        [], frozenset()
+    )
+    assert "name: https" in line(steps(explain_call(paths.state, SEARCH).hops[0], "server")[0])
+    file = paths.rules / "edge.yaml"
+    text = file.read_text()
+    begin, end = text.index("    - port: {number: 8443"), text.index("---")
+    file.write_text(text[:begin] + text[end:])
+    with pytest.raises(ExplainError, match="no call comes in at Gateway edge"):
+        explain_call(paths.state, SEARCH)
+
+
 def test_priority_leads_to_another_subset(paths: Paths) -> None:
     """High priority goes before GPUs, the rest to the standard replicas; the edge knows of no priority yet."""
     high, normal = (explain_call(paths.state, f"/{GENERATE}", priority) for priority in ("high", "normal"))

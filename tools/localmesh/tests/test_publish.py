@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tools.localmesh.envoy.sources import resource_file
 from tools.localmesh.mesh import Json, typed
@@ -65,6 +69,43 @@ async def test_the_next_publisher_knows_what_is_there(tmp_path: Path) -> None:
     again = Publisher(xds, tmp_path / "envoy")
     assert again.published == first
     assert not await again.publish(first, lambda: first.endpoints)
+
+
+async def test_what_failed_leaves_nothing(tmp_path: Path) -> None:
+    """Files that a change which did not come about has made are gone, and those that it replaced are back."""
+    xds = tmp_path / "xds"
+    publisher = Publisher(xds, tmp_path / "envoy")
+    first = resources("a|1")
+    await publisher.publish(first, lambda: first.endpoints)
+    before = {path: path.read_bytes() for path in xds.rglob("*.json")}
+    secrets = {"new": typed("envoy.extensions.transport_sockets.tls.v3.Secret", name="new")}
+
+    def fail() -> dict[str, Json]:
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        await publisher.publish(replace(resources("a|1", "b|2"), secrets=secrets), fail)
+    assert {path: path.read_bytes() for path in xds.rglob("*.json")} == before
+    assert publisher.content(resource_file(xds, "sds", "new")) is None
+
+
+async def test_clusters_come_before_and_go_after_what_leads_to_them(tmp_path: Path) -> None:
+    """While routes change, the old clusters and the new ones are both there."""
+    xds = tmp_path / "xds"
+    seen: list[tuple[list[str], bool]] = []
+
+    def look() -> None:
+        content = publisher.content(resource_file(xds, "cds")) or b'{"resources": []}'
+        names = [cluster["name"] for cluster in json.loads(content)["resources"]]
+        seen.append((names, publisher.content(resource_file(xds, "rds", "b|2")) is not None))
+
+    publisher = Publisher(xds, tmp_path / "envoy", look)
+    old, new = resources("a|1"), resources("b|2")
+    await publisher.publish(old, lambda: old.endpoints)
+    seen.clear()
+    await publisher.publish(new, lambda: new.endpoints)
+    assert next(names for names, led in seen if led) == ["a|1", "b|2"]
+    assert seen[-1] == (["b|2"], True)
 
 
 async def test_nobody_else_reads_the_files(tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ FINE = [
     (allow("principals: [cluster.local/ns/weft/sa/rag, '*/sa/edge', 'cluster.local/*']"),),
     (allow("namespaces: [weft]"), peers("mtls: {mode: PERMISSIVE}")),
     (policy("{}"),),
+    (
+        GATEWAY,
+        virtual_service(f"- {TO_RAG}"),
+        written("VirtualService", f"hosts: [{RAG}]\ngateways: [edge]\nhttp: [{{{TO_RAG}}}]", name="outside"),
+    ),
     (peers("mtls: {mode: STRICT}"), peers("selector: {matchLabels: {app: rag}}", name="two")),
     (balancing("trafficPolicy: {tls: {mode: DISABLE}}"), peers("mtls: {mode: DISABLE}")),
 ]
