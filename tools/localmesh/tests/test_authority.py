@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from libs.testing.logged import logged
 from tools.localmesh.authority import LOOK_EVERY_S, SETTLE_S, Authority, identities
-from tools.localmesh.certificates import Pair, end_of, is_signed_by, read_pair
+from tools.localmesh.certificates import Pair, end_of, is_signed_by, make_leaf, make_root, read_pair
 from tools.localmesh.workloads import Workload
 
 NOW = 1_800_000_000.0
@@ -107,6 +107,15 @@ def test_certificates_are_renewed_at_half_of_their_life(tmp_path: Path) -> None:
     }
 
 
+def test_no_certificate_lives_longer_than_it_may(tmp_path: Path) -> None:
+    """One that was made for longer, by another setting, goes at once; and none outlives who signed it."""
+    authority(tmp_path, ttl_s=3600.0).renew(ACCOUNTS, NOW)
+    authority(tmp_path, ttl_s=10.0).renew(ACCOUNTS, NOW)
+    assert end_of(leaf(tmp_path).certificate) == NOW + 10.0
+    signer = make_root("cluster.local", NOW, 5.0)
+    assert end_of(make_leaf(ACCOUNTS["rag"], signer, NOW, 60.0).certificate) == NOW + 5.0
+
+
 def test_a_clock_is_looked_at_often(tmp_path: Path) -> None:
     """However long certificates live: it may jump."""
     assert authority(tmp_path, ttl_s=3600.0).renew(ACCOUNTS, NOW) == NOW + LOOK_EVERY_S
@@ -137,6 +146,7 @@ def test_what_is_spoilt_is_made_anew(tmp_path: Path) -> None:
     for spoilt in (None, b"", b"nonsense", others, good[: good.index(b"-----BEGIN PRIVATE")] + key):
         file.unlink() if spoilt is None else file.write_bytes(spoilt)
         mine.renew(ACCOUNTS, NOW)
+        assert leaf(tmp_path).key.public_key() == leaf(tmp_path).certificate.public_key()
         names = leaf(tmp_path).certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert list(names) == [x509.UniformResourceIdentifier(ACCOUNTS["rag"])]
     assert other.read_bytes() == others

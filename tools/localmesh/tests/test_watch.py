@@ -3,6 +3,8 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from libs.testing.eventually import eventually
 from tools.localmesh.watch import Stamps, changes, stamps
 
@@ -39,6 +41,16 @@ async def test_every_way_of_saving_is_seen(tmp_path: Path) -> None:
         assert rules / "notes.txt" not in seen[-1]
     finally:
         following.cancel()
+
+
+async def test_what_still_changes_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stamps are told when they were found twice: half of a file is none."""
+    each = [{tmp_path: (number, 0, 0)} for number in range(3)]
+    looks = iter([each[1], each[2], each[2], each[2]])
+    monkeypatch.setattr("tools.localmesh.watch.EVERY_S", 0.0)
+    monkeypatch.setattr("tools.localmesh.watch.stamps", lambda folders, files: next(looks))
+    assert await anext(changes([], [], each[0])) == each[2]
+    assert list(looks) == [each[2]]
 
 
 async def _collect(found: AsyncIterator[Stamps], seen: list[Stamps]) -> None:

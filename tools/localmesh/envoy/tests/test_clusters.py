@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tools.localmesh.envoy.clusters import endpoints, outbound_clusters, outbound_targets
+from tools.localmesh.envoy.clusters import destination_rule, endpoints, outbound_clusters, outbound_targets
 from tools.localmesh.envoy.tests.traffic import PORT, SERVICES, SUBSETS, a_mesh, client
 from tools.localmesh.mesh import Json, Mesh
 from tools.localmesh.rules.tests.written import RAG, TO_RAG, virtual_service, written
@@ -201,6 +202,10 @@ def test_whose_rule(tmp_path: Path) -> None:
     )
     for texts, expected in cases:
         assert clusters(a_mesh(tmp_path, *texts))[""]["connect_timeout"] == expected
+    mesh = a_mesh(tmp_path, rule(slow, "elsewhere"), rule(fast))
+    stranger = replace(client(mesh), workload=replace(client(mesh).workload, namespace="elsewhere"))
+    found = destination_rule(mesh, stranger, SERVICES[0])
+    assert found and found.namespace == "elsewhere"
 
 
 REPLICAS = {

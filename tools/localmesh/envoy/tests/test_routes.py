@@ -10,6 +10,7 @@ from tools.localmesh.envoy.routes import edge_routes, outbound_routes
 from tools.localmesh.envoy.tests.traffic import PLAIN, PORT, SERVICES, a_mesh, client, routes
 from tools.localmesh.mesh import Json
 from tools.localmesh.problems import MeshError, Place
+from tools.localmesh.rules.faults import Delay, Fault
 from tools.localmesh.rules.gateways import Gateway, Server
 from tools.localmesh.rules.tests.written import RAG, TO_RAG, virtual_service, written
 
@@ -236,12 +237,31 @@ def test_names_and_end(tmp_path: Path) -> None:
     assert [route["name"] for route in routes(a_mesh(tmp_path, virtual_service(text)))] == ["a.m", "a", "b"]
 
 
+def test_a_match_by_what_is_missing_is_not_the_end(tmp_path: Path) -> None:
+    """Who has the header goes on to the next route."""
+    text = f"- name: a\n  match: [{{withoutHeaders: {{b: {{}}}}}}]\n  {TO_RAG}\n- name: c\n  {TO_RAG}"
+    assert [route["name"] for route in routes(a_mesh(tmp_path, virtual_service(text)))] == ["a", "c"]
+
+
+def test_a_drill_goes_before_what_is_written(tmp_path: Path) -> None:
+    """It is what somebody asks for now."""
+    text = f"- fault: {{abort: {{percentage: {{value: 1}}, httpStatus: 503}}}}\n  {TO_RAG}"
+    mesh = a_mesh(tmp_path, virtual_service(text), drills={RAG: Fault(delay=Delay(10, 1.0))})
+    (fault,) = routes(mesh)[0]["typed_per_filter_config"].values()
+    assert (fault.get("abort"), fault["delay"]["percentage"]["numerator"]) == (None, 10)
+
+
 def test_private(tmp_path: Path) -> None:
     """A VirtualService that its namespace keeps to itself is none for others."""
     spec = f"hosts: [{RAG}]\nexportTo: ['.']\nhttp: [{{name: a, {TO_RAG}}}]"
     mine = routes(a_mesh(tmp_path, written("VirtualService", spec)))
     others = routes(a_mesh(tmp_path, written("VirtualService", spec, namespace="other")))
     assert (mine[0]["name"], others[0]["name"]) == ("a", "default")
+    server = Server(8080, "plain", False, ("*",), "TLSV1_2", HERE)
+    edge = written("VirtualService", spec.replace("http:", "gateways: [weft/edge]\nhttp:"), namespace="other")
+    mesh = a_mesh(tmp_path, edge)
+    (host,) = edge_routes(mesh, client(mesh), Gateway("edge", "weft", {}, (server,), HERE), server)["virtual_hosts"]
+    assert host["routes"] == []
 
 
 def test_edge(tmp_path: Path) -> None:

@@ -174,6 +174,13 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         "6: spec.trafficPolicy.tls.mode: rag takes nothing but mutual TLS",
     ),
     (
+        (
+            balancing("subsets: [{name: s, labels: {version: stable}, trafficPolicy: {tls: {mode: DISABLE}}}]"),
+            peers("mtls: {mode: STRICT}"),
+        ),
+        "6: spec.subsets[0].trafficPolicy.tls.mode: rag takes nothing but mutual TLS",
+    ),
+    (
         (balancing("trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}"), peers("mtls: {mode: DISABLE}")),
         "6: spec.trafficPolicy.tls.mode: rag takes nothing but plain text",
     ),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tools.localmesh.problems import Place
-from tools.localmesh.rules.http_routes import HeaderChanges, Headers, Retries, Rewrite, Timeout
+from tools.localmesh.rules.faults import Delay, Fault
+from tools.localmesh.rules.http_routes import CorsPolicy, HeaderChanges, Headers, Retries, Rewrite, Timeout
 from tools.localmesh.rules.matches import How, Match, TextMatch
 from tools.localmesh.rules.tests.written import TO_RAG, delegate, refusal, virtual_service, virtual_services, written
 
@@ -37,12 +38,16 @@ def test_each_with_each(tmp_path: Path) -> None:
     assert found.http[1].matches == (Match(HERE, name="one", uri=exact("/a")), Match(HERE, uri=exact("/b")))
 
 
+FAULT = "{delay: {percentage: {value: 1}, fixedDelay: 1s}}"
 INHERITED: list[tuple[str, str, str, Any]] = [
     ("timeout: 1s", "timeout: 2s", "timeout", Timeout(2.0, HERE)),
     ("timeout: 1s", "name: a", "timeout", Timeout(1.0, HERE)),
     ("retries: {attempts: 0}", "retries: {attempts: 5}", "retries", Retries(5)),
     ("retries: {attempts: 0}", "name: a", "retries", Retries(0)),
     ("rewrite: {uri: /a}", "name: a", "rewrite", Rewrite("/a")),
+    ("corsPolicy: {maxAge: 1s}", "name: a", "cors_policy", CorsPolicy(max_age_s=1)),
+    ("corsPolicy: {maxAge: 1s}", "corsPolicy: {maxAge: 2s}", "cors_policy", CorsPolicy(max_age_s=2)),
+    (f"fault: {FAULT}", "name: a", "fault", Fault(Delay(10_000, 1.0))),
     # Headers are replaced as a whole.
     (
         "headers: {request: {remove: [a]}}",
