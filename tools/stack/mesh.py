@@ -20,6 +20,7 @@ FOLDER = "mesh"
 RULES = REPOSITORY_ROOT / "mesh"
 PODS = "pods.json"
 STATUS = "status.json"
+DRILLS = ("drills.json", "faults.on")
 
 
 def has_mesh(stack: Stack) -> bool:
@@ -54,8 +55,9 @@ def prepare_mesh(stack: Stack) -> None:
                     "or start without the mesh (--no-mesh)"
                 )
     stack.folder(FOLDER).mkdir(mode=0o700, exist_ok=True)
-    # Who was ready in an earlier life of the stack is not yet in this one.
-    (stack.folder(FOLDER) / STATUS).unlink(missing_ok=True)
+    # Who was ready in an earlier life of the stack is not yet in this one, and its drills have ended with it.
+    for name in (STATUS, *DRILLS):
+        (stack.folder(FOLDER) / name).unlink(missing_ok=True)
     tell_pods(stack)
 
 

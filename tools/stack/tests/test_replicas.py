@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from libs.parts.processes import free_port
+from tools.localmesh.drills import apply_written, drills, fault_of, set_drill, written_are_on
+from tools.stack.mesh import prepare_mesh
 from tools.stack.options import Options
 from tools.stack.part import Declaration, Stack, StackError, declared_stack, load_declaration, start_waves
 from tools.stack.parts import stand_in
@@ -51,6 +55,18 @@ def test_a_scale_goes_before_the_manifests() -> None:
     scaled = declared(scale={"rag": 3, "rag-canary": 1, "inference-gpu": 0})
     assert services(scaled) == ["gateway", "rag", "rag-2", "rag-3", "rag-canary", "embedding", "inference"]
     assert {part.replica_of for part in scaled.parts if part.name.startswith("rag-")} == {"rag", "rag-canary"}
+
+
+def test_a_stack_begins_without_drills(tmp_path: Path) -> None:
+    """One that was on when it was stopped would make its first calls fail, and could not be ended before."""
+    stack = stack_of(tmp_path)
+    stack = replace(stack, ports={**stack.ports, "envoy": free_port()})
+    folder = stack.folder("mesh")
+    folder.mkdir()
+    set_drill(folder, "rag.weft.svc.cluster.local", fault_of(abort="UNAVAILABLE", percent=100))
+    apply_written(folder)
+    prepare_mesh(stack)
+    assert (drills(folder), written_are_on(folder)) == ({}, False)
 
 
 def test_without_a_mesh_each_service_is_there_once() -> None:
