@@ -44,7 +44,7 @@ def faults(
     percent: Annotated[float | None, typer.Option(metavar="N", help="Of 100 calls; all if not given.")] = None,
     state: State = None,
 ) -> None:
-    """Put faults on the calls to a service, for a drill; in force within a second. Without options: show what is on."""
+    """Put faults on the calls to a service, for a drill; in force when it returns. Without options: show what is on."""
     from tools.cli.mesh_faults import Wanted, run_faults, run_off, run_on, run_show
 
     wanted = Wanted(to, delay, abort, percent)

@@ -77,6 +77,8 @@ def _resources(folder: Path) -> list[tuple[Path, str]]:
     if "kind" in fields:
         fields["kind"].choice("Kustomization")
     namespace = fields["namespace"].text() if "namespace" in fields else ""
+    if not fields["resources"].items():
+        raise fields["resources"].problem("lists nothing; name the files to apply")
     for item in fields["resources"].items():
         path = folder / item.text()
         if folder.resolve() not in path.resolve().parents:

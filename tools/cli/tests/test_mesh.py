@@ -16,6 +16,8 @@ from tools.stack.mesh import FOLDER
 from tools.stack.snapshot import PartSnapshot, Snapshot, process_start, write_snapshot
 
 INFERENCE = "inference.weft.svc.cluster.local"
+LATER = 4102444800
+"""When a controller told what became of a change: after any that a test makes."""
 
 
 def weft(*arguments: str) -> tuple[int, str, str]:
@@ -92,13 +94,25 @@ def test_the_written_faults_come_and_go(state: Path) -> None:
     assert weft("faults", *shown) == (0, on, "")
     told = {"pid": 1, "edge": "127.0.0.1:1", "rules_folder": "/rules", "base_folder": "k8s/base", "rules": "in force"}
     (state / FOLDER / "status.json").write_text(
-        json.dumps({**told, "since": 0, "problems": [], "ready": [], "drills": []})
+        json.dumps({**told, "since": LATER, "problems": [], "ready": [], "drills": []})
     )
     (state / FOLDER / "pods.json").write_text("[]")
     assert on in weft("status", *shown)[1]
     assert weft("faults", "off", *shown) == (0, "No drill is on.\n", "")
     assert on not in weft("status", *shown)[1]
     assert not written_are_on(state / FOLDER)
+
+
+def test_a_drill_that_is_not_in_force_is_told(state: Path) -> None:
+    """The command waits for what became of it: rules that are refused keep a drill out, and one that is on."""
+    problem = {"file": "mesh/a.yaml", "line": 1, "field": "", "text": "wrong", "message": "mesh/a.yaml:1: wrong"}
+    told = {"pid": 1, "edge": "127.0.0.1:1", "rules_folder": "/rules", "base_folder": "k8s/base", "rules": "refused"}
+    (state / FOLDER / "status.json").write_text(
+        json.dumps({**told, "since": LATER, "problems": [problem], "ready": [], "drills": []})
+    )
+    code, printed, error = weft("faults", "on", "--state", str(state))
+    assert (code, error) == (1, "weft: that is not in force:\n  mesh/a.yaml:1: wrong\n")
+    assert printed.startswith("The faults of mesh/faults are on.\n")
 
 
 def test_all_of_a_drill_is_told() -> None:

@@ -80,6 +80,7 @@ def test_a_kustomization_that_does_more_is_refused(tmp_path: Path) -> None:
     told = problems(folder(tmp_path, "resources: [things.yaml]\npatches: []\n", things=OBJECT))
     assert "kustomization.yaml:2: patches: is not supported here" in told
     assert "there is no" in problems(folder(tmp_path, "resources: [other.yaml]"))
+    assert "kustomization.yaml:1: resources: lists nothing" in problems(folder(tmp_path, "resources: []"))
     moved = problems(folder(tmp_path, "namespace: other\nresources: [things.yaml]"))
     assert "things.yaml:3: metadata.namespace: the kustomization puts it in other" in moved
     assert "kind: 'Component' is not supported" in problems(folder(tmp_path, "kind: Component\nresources: []"))
