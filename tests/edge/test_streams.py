@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import tritonclient.grpc.aio as triton
 
 import weft.client
 from libs.testing.eventually import eventually
@@ -106,8 +107,21 @@ async def test_who_leaves_in_the_middle_stops_the_model(stack: RunningStack, res
     async with rest.stream("POST", "/v1/collections/left:streamAnswer", json=question) as answer:
         first = await anext(answer.aiter_lines())
         assert len(json.loads(first.removeprefix("data: "))["passages"]["passages"]) > 10
+        asked = await _texts_embedded(stack)
+        await eventually(lambda: _more_texts_embedded(stack, asked), NOTICED_WITHIN_S)
     (cancelled,) = await eventually(lambda: noticed()[seen:], NOTICED_WITHIN_S)
     assert cancelled.streamed_tokens < 512
+
+
+async def _texts_embedded(stack: RunningStack) -> int:
+    """So many texts the embed model has read, for the model that answers and for all others."""
+    async with triton.InferenceServerClient(stack.stack.address("triton")) as direct:
+        statistics = await direct.get_inference_statistics("embed")
+    return int(statistics.model_stats[0].inference_count)
+
+
+async def _more_texts_embedded(stack: RunningStack, than: int) -> bool:
+    return await _texts_embedded(stack) > than
 
 
 async def _collection_of_sentences(rest: httpx.AsyncClient, name: str) -> None:
