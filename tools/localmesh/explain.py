@@ -13,7 +13,7 @@ from libs.contracts.headers import CALL_PRIORITY, PRIORITIES
 from libs.contracts.policies import Method, methods
 from tools.localmesh.envoy.clusters import edge_targets
 from tools.localmesh.envoy.ways import Target, edge_ways, mesh_ways
-from tools.localmesh.explain_hop import Hop, Step, admission, hop
+from tools.localmesh.explain_hop import Hop, Step, hop
 from tools.localmesh.mesh import Edge, Mesh
 from tools.localmesh.pods import Pod, outbound_address
 from tools.localmesh.rules.judging import Call
@@ -22,6 +22,9 @@ from tools.localmesh.told import read_status
 from tools.localmesh.workloads import Service, ServicePort, includes
 
 GATEWAY = "gateway"
+ANY_METHOD = "/"
+OF_A_METHOD = frozenset({"route", "match", "handed on", "timeout", "retries"})
+"""Steps that are told only where it is known which method is called."""
 
 
 class ExplainError(Exception):
@@ -86,7 +89,7 @@ def explain(mesh: Mesh, method: Method, priority: str) -> Explanation:
         client = _first_pod(mesh, GATEWAY)
         service, port = _dialled(mesh, client, method.served_by)
         hops.append(_between(mesh, client, service, port, method.path, priority))
-    further = tuple(_further(mesh, method.served_by)) if method.served_by != GATEWAY else ()
+    further = tuple(_further(mesh, method.served_by, priority)) if method.served_by != GATEWAY else ()
     return Explanation(method.path, priority, tuple(hops), further)
 
 
@@ -126,8 +129,9 @@ def _between(mesh: Mesh, client: Pod, service: Service, port: ServicePort, path:
     return hop(mesh, client, Target(service, port), ways, call, _listener(mesh, client, service, port))
 
 
-def _further(mesh: Mesh, app: str) -> Iterator[Hop]:
-    """The calls that each service on the way may make: which methods is its own affair."""
+def _further(mesh: Mesh, app: str, priority: str) -> Iterator[Hop]:
+    """The calls that each service on the way may make: which methods is its own affair, so this is where all go that
+    have no rules of their own."""
     seen, waiting = set(), [app]
     while waiting:
         name = waiting.pop(0)
@@ -137,9 +141,8 @@ def _further(mesh: Mesh, app: str) -> Iterator[Hop]:
                 if (name, service.name) in seen:
                     continue
                 seen.add((name, service.name))
-                call = Call("", {}, client.workload, f"{service.host}:{port.number}")
-                steps = tuple(admission(mesh, service, port, call))
-                yield Hop(client.name, service.name, _listener(mesh, client, service, port), steps)
+                made = _between(mesh, client, service, port, ANY_METHOD, priority)
+                yield replace(made, steps=tuple(step for step in made.steps if step.what not in OF_A_METHOD))
                 waiting += {pod.workload.app for pod in mesh.pods_of(service)}
 
 

@@ -121,6 +121,16 @@ def test_further_calls_are_named(paths: Paths) -> None:
     assert all(steps(hop, "authorization")[0].value.startswith("allowed by") for hop in found.values())
 
 
+def test_further_calls_go_where_the_priority_says(paths: Paths) -> None:
+    """Their replicas are told, and not what depends on a method that nobody knows."""
+    for priority, subset in (("high", "gpu"), ("normal", "standard")):
+        found = {(hop.client, hop.service): hop for hop in explain_call(paths.state, SEARCH, priority).further}
+        inference = found["rag-0", "inference"]
+        assert [step.value for step in steps(inference, "destination")] == [f"inference, subset {subset}"]
+        assert not steps(inference, "timeout")
+        assert not steps(inference, "retries")
+
+
 def test_a_caller_that_may_not_is_said(paths: Paths) -> None:
     """A rule that is taken away is a REFUSED, with the policy that is left."""
     file = paths.rules / "authorization.yaml"
