@@ -62,6 +62,21 @@ async def test_a_gateway_that_is_away_is_told_by_grpc_web(lonely: str) -> None:
     assert not answer.headers["grpc-message"].startswith("{")
 
 
+@pytest.mark.parametrize(
+    "kind_of_body", ["application/json", "application/grpcx", "application/grpc-webx", "text/plain"]
+)
+async def test_a_long_body_is_not_kept(lonely: str, kind_of_body: str) -> None:
+    """Whatever it is said to be: all that is not gRPC is transcoded, and is held meanwhile."""
+    async with httpx.AsyncClient(base_url=f"http://{lonely}", trust_env=False) as client:
+        body = b'{"query": "' + b"a" * (9 << 20) + b'"}'
+        path = "/v1/collections/c:search"
+        answer = await client.post(path, content=body, headers={"content-type": kind_of_body})
+    assert answer.status_code == 413
+    if not kind_of_body.startswith("application/grpc"):
+        told = failure(answer)
+        assert (told.reason, told.metadata) == ("MESSAGE_TOO_LARGE", {"limit_bytes": "8388608"})
+
+
 @pytest.mark.parametrize("abort", [{"http_status": 503}, {"grpc_status": 14}])
 async def test_a_fault_is_told_in_json(tmp_path: Path, abort: dict[str, int]) -> None:
     """A drill's abort looks like a gateway that is away, whichever kind of status it is of."""

@@ -22,6 +22,9 @@ MAX_REQUEST_BYTES = 8 << 20
 MAX_RESPONSE_BYTES = 64 << 20
 """Of an answer in JSON, or of one event of a stream; gRPC itself carries no larger message."""
 
+_GRPC = r"application/grpc(\+.*|-web(-text)?(\+proto)?)?"
+"""The kinds of bodies that Envoy takes for gRPC and gRPC-Web, and so does not transcode; no others."""
+
 _DESCRIPTORS = "(descriptors)"
 _WIDTH = 120
 _HTTP = "envoy.filters.http"
@@ -108,7 +111,7 @@ def _bounded() -> dict[str, Any]:
                     "header_name": "content-type",
                 },
             },
-            "value_match": {"prefix": "application/grpc"},
+            "value_match": {"safe_regex": {"google_re2": {}, "regex": _GRPC}},
         }
     }
     skip = {
