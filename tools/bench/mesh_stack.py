@@ -50,7 +50,6 @@ class BenchStack:
         """Envoy's folder."""
         return self.stack.folder(FOLDER) / "envoy"
 
-    @property
     def address_prefix(self) -> str:
         """What the addresses of its pods begin with, 127.a.b."""
         return stack_replicas(self.stack).pods(self.stack)[0].ip.rpartition(".")[0] + "."

@@ -112,13 +112,13 @@ VARIANTS: Mapping[str, Variant] = {
 def static_bootstrap(stack: BenchStack, prefix: str, variant: Variant) -> Json:
     """The stack's own resources in one file, at addresses that begin with `prefix`, and at a free port for the edge."""
     folder = stack.stack.folder(FOLDER)
-    edge, port = stack.entry.rpartition(":")[2], free_port()
+    edge, port, there = stack.entry.rpartition(":")[2], free_port(), stack.address_prefix()
 
     def moved(node: Any) -> Any:
         if isinstance(node, list):
             return [moved(one) for one in node]
         if not isinstance(node, dict):
-            return node.replace(stack.address_prefix, prefix) if isinstance(node, str) else node
+            return node.replace(there, prefix) if isinstance(node, str) else node
         at_edge = str(node.get("port_value")) == edge
         return {name: port if at_edge and name == "port_value" else moved(value) for name, value in node.items()}
 
@@ -195,14 +195,14 @@ async def run(stack: BenchStack, folder: Path, told: argparse.Namespace) -> None
     ways = []
     with ExitStack() as running:
         for number, (name, variant) in enumerate(VARIANTS.items(), start=1):
-            # Of no stack: theirs have a port of their edge there, which is no number below 1024.
-            prefix = f"127.1.{number}."
+            # Of no stack: theirs begin with the high byte of their edge's port, which is above 4096.
+            prefix = f"127.{number}.{int(stack.entry.rpartition(':')[2]) % 256}."
             own = folder / str(number)
             own.mkdir()
             (own / "bootstrap.json").write_text(json.dumps(static_bootstrap(stack, prefix, variant)))
             envoy = start_envoy(own / "bootstrap.json", own / "run", log=own / "log", concurrency=variant.concurrency)
             running.callback(envoy.stop)
-            order = replace(usual.order, address=usual.order.address.replace(stack.address_prefix, prefix))
+            order = replace(usual.order, address=usual.order.address.replace(stack.address_prefix(), prefix))
             ways.append(Way(name, order, {**usual.processes, "envoy": envoy.pid}))
         async with callers() as load:
             await measure(ways, stack, load, told)
