@@ -15,6 +15,8 @@ from tools.meshjudge.kube_api import kube_api
 from tools.meshjudge.kube_objects import SYSTEM_NAMESPACE, Object
 
 READY_WITHIN_S = 60.0
+STARTS = 5
+PORT_TAKEN = "address already in use"
 ENVIRONMENT = {
     "POD_NAME": "istiod-local",
     "POD_NAMESPACE": SYSTEM_NAMESPACE,
@@ -47,6 +49,10 @@ COMPLAINTS = ("failed to validate", "discarding", "invalid config", "failed to p
 _ERROR = re.compile(r"^Error: (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 
+class _PortTakenError(Exception):
+    """Somebody was faster: ports are free only until another asks."""
+
+
 class Refused(Exception):
     """istiod does not take the objects; the message is what it says of them."""
 
@@ -77,6 +83,13 @@ def _start(binary: Path, kubernetes: str, config: Path, folder: Path) -> tuple[R
     mesh_config.write_text(json.dumps({**MESH_CONFIG, "configSources": [{"address": f"fs://{config}"}]}))
     kubeconfig = folder / "kubeconfig.json"
     kubeconfig.write_text(json.dumps(_kubeconfig(kubernetes)))
+    for _ in range(STARTS):
+        with contextlib.suppress(_PortTakenError):
+            return _start_once(binary, kubeconfig, mesh_config, folder)
+    raise PartError(f"istiod found its ports taken {STARTS} times; see {folder / 'istiod.log'}")
+
+
+def _start_once(binary: Path, kubeconfig: Path, mesh_config: Path, folder: Path) -> tuple[RunningPart, str]:
     grpc, http, monitoring = (f"127.0.0.1:{free_port()}" for _ in range(3))
     command = [str(binary), "discovery", "--registries=Kubernetes", "--clusterID=Kubernetes", "--domain=cluster.local"]
     command += [f"--kubeconfig={kubeconfig}", f"--meshConfig={mesh_config}", f"--networksConfig={folder / 'none'}"]
@@ -89,6 +102,8 @@ def _start(binary: Path, kubernetes: str, config: Path, folder: Path) -> tuple[R
     except PartError:
         if not (error := _ERROR.search(part.written())):
             raise
+        if PORT_TAKEN in error[1]:
+            raise _PortTakenError from None
         # What it says of the rules, without the steps on the way there.
         raise Refused(" ".join(error[1].rpartition("configuration is invalid: ")[2].split())) from None
     return part, grpc
