@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from libs.config.files import write_whole
 from libs.telemetry import logs
@@ -19,7 +19,7 @@ from tools.localmesh.pods import HOME_ZONE, Pod
 from tools.localmesh.problems import MeshError, Place, Problem
 from tools.localmesh.publish import Publisher, RejectedError
 from tools.localmesh.serve import Server
-from tools.localmesh.state import Paths, read_mesh
+from tools.localmesh.state import Paths, keep, read_mesh
 from tools.localmesh.told import Board, read_status
 from tools.localmesh.translate import translate, translate_endpoints
 from tools.localmesh.watch import Stamps, changes, stamps
@@ -42,6 +42,7 @@ class Controller:
         self._publisher = Publisher(paths.folders.xds, paths.envoy, self._on_change)
         self._server = Server(paths.folders.xds, paths.envoy, self._publisher.content)
         self._known: Stamps = {}
+        self._read_at: Stamps = {}
         before = read_status(paths.state)
         self._ready_before = before.ready if before else ()
         # What calls may follow: while another mesh is being put in force, both.
@@ -49,16 +50,18 @@ class Controller:
 
     async def start(self) -> None:
         """Makes everything for Envoy. Raises MeshError, with nothing changed, where the files cannot be used; but where
-        an Envoy runs, it keeps what it has, and the problems are told: it is not to be left alone with it."""
+        an Envoy runs, the rules that were in force last go on, and the problems are told."""
         self._known = self._look()
         await self._server.start()
         if await self._publisher.envoy_is_up():
             await self._publisher.news()  # of before: that was told before
-            await self._reload()
+            problems = await self._reload()
             if not self._live:
+                await self._go_on_with_kept(problems)
                 return
         else:
             await self._put_in_force(await asyncio.to_thread(self._read))
+            await asyncio.to_thread(self._keep)
         write_whole(self._paths.bootstrap, json.dumps(bootstrap(self._paths.folders, HOME_ZONE), indent=1))
 
     async def follow(self) -> None:
@@ -82,16 +85,37 @@ class Controller:
             self._known = known
             await self._reload()
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> Sequence[Problem]:
+        """Puts the files in force, or tells why not: the problems."""
+        problems: Sequence[Problem] = ()
         try:
             await self._put_in_force(await asyncio.to_thread(self._read))
+            await asyncio.to_thread(self._keep)
         except MeshError as error:
-            self._board.refused(error.problems)
+            problems = error.problems
         except RejectedError as error:
-            self._board.refused([self._rejected(str(error))])
+            problems = [self._rejected(str(error))]
         except Exception as error:  # a mistake in the translator leaves the old rules too
             logs.error("translation_failed", error)
-            self._board.refused([self._problem(f"the translator fails: {type(error).__name__}: {error}")])
+            problems = [self._problem(f"the translator fails: {type(error).__name__}: {error}")]
+        if problems:
+            self._board.refused(problems)
+        return problems
+
+    async def _go_on_with_kept(self, problems: Sequence[Problem]) -> None:
+        """Health and certificates are followed while the files are mended. What cannot be read leaves Envoy alone."""
+        try:
+            await self._put_in_force(await asyncio.to_thread(read_mesh, self._paths.kept, self._edge))
+        except (MeshError, RejectedError) as error:
+            logs.error("nothing_was_kept", error)
+        self._board.refused(problems)
+
+    def _keep(self) -> None:
+        """For a controller that is started when the files are spoilt."""
+        try:
+            keep(self._paths, lambda: self._look() == self._read_at)
+        except OSError as error:
+            logs.error("rules_not_kept", error)
 
     async def _put_in_force(self, mesh: Mesh) -> None:
         before = list(self._live)
@@ -155,6 +179,7 @@ class Controller:
             except MeshError as error:
                 mesh = error
             if self._look() == before:
+                self._read_at = before
                 break
         if isinstance(mesh, MeshError):
             raise mesh

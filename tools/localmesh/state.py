@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.localmesh import drills
+from tools.localmesh.documents import SUFFIXES
 from tools.localmesh.mesh import Edge, Folders, Mesh
 from tools.localmesh.nodes import shown
 from tools.localmesh.pods import Pod, read_pods
@@ -15,6 +18,7 @@ from tools.localmesh.rules.read import read_rules
 from tools.localmesh.workloads import Registry, read_registry
 
 PODS = "pods.json"
+KEPT = "in-force"
 FAULTS = "faults"
 """The component of the rules, a folder in theirs, that is applied where somebody asks for it."""
 
@@ -41,6 +45,11 @@ class Paths:
         return self.state / "bootstrap.json"
 
     @property
+    def kept(self) -> Paths:
+        """A copy of the files that were in force last, under the same state."""
+        return replace(self, rules=self.state / KEPT / "rules", base=self.state / KEPT / "base")
+
+    @property
     def followed(self) -> tuple[Path, ...]:
         """What others write there for the controller."""
         return (self.state / PODS, self.state / drills.FILE, self.state / drills.WRITTEN)
@@ -52,6 +61,21 @@ def read_mesh(paths: Paths, edge: Edge) -> Mesh:
     components = [paths.rules / FAULTS] if drills.written_are_on(paths.state) else []
     rules = read_rules(paths.rules, registry, components)
     return Mesh(registry, _pods(paths, registry), rules, edge, paths.folders, drills=_drills(paths))
+
+
+def keep(paths: Paths, are_in_force: Callable[[], bool]) -> None:
+    """Copies the files for `Paths.kept`, unless they have changed while that was done. Raises OSError."""
+    partial = paths.state / f"{KEPT}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    for folder, name in ((paths.rules, "rules"), (paths.base, "base")):
+        shutil.copytree(folder, partial / name, ignore=_not_followed)
+    if are_in_force():
+        shutil.rmtree(paths.state / KEPT, ignore_errors=True)
+        partial.rename(paths.state / KEPT)
+
+
+def _not_followed(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if not Path(folder, name).is_dir() and Path(name).suffix not in SUFFIXES}
 
 
 def _pods(paths: Paths, registry: Registry) -> tuple[Pod, ...]:

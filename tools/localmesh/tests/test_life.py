@@ -146,8 +146,8 @@ async def test_calls_go_on_without_the_controller_and_while_it_starts_again(
 async def test_a_controller_that_starts_with_spoilt_rules_leaves_envoy_what_it_has(
     lab: Lab, channel: grpc.aio.Channel, file: str, good: str, bad: str
 ) -> None:
-    """Where Envoy runs, the old rules go on although nobody knows them any more; the problem is told, whoever finds it;
-    and when it is mended the files are in force again."""
+    """Where Envoy runs, the rules that were in force go on, with the health of replicas; the problem is told, whoever
+    finds it; and when it is mended the files are in force again."""
     assert lab.controller
     async with load(channel) as made:
         os.kill(lab.controller.pid, signal.SIGKILL)
@@ -157,6 +157,11 @@ async def test_a_controller_that_starts_with_spoilt_rules_leaves_envoy_what_it_h
         assert len(lab.status().problems) == 1
         made.answers.clear()
         await eventually(lambda: sum(made.answers.values()) > 50)
+        await lab.backends["rag-0"].health_says(False)
+        await lab.ready("gateway-0", "rag-1")
+        await lab.backends["rag-0"].health_says(True)
+        await lab.ready("gateway-0", "rag-0", "rag-1")
+        assert lab.status().rules == "refused"
         lab.rewrite(file, bad, good)
         await eventually(lambda: lab.status().rules == "in force")
         await lab.ready("gateway-0", "rag-0", "rag-1")
