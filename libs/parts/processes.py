@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,6 +22,8 @@ from libs.parts.tether import tethered
 T = TypeVar("T")
 POLL_S = 0.01
 LAST_LINES = 20
+PORTS = (15_000, 32_000)
+"""Below the ports of outgoing connections (Linux: from 32,768 on)."""
 
 
 class PartError(RuntimeError):
@@ -118,11 +121,13 @@ def wait_until(part: RunningPart, condition: Callable[[], T | None], within_s: f
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on now; another process may still take it first."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback TCP port that nobody listens on now. Another process may still take it first, but only one that looks
+    for such a port too: it is none of those that the system itself gives to connections."""
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def python_environment() -> dict[str, str]:

@@ -87,7 +87,8 @@ async def test_a_key_that_is_made_on_the_command_line(stack: RunningStack, tmp_p
     key = key_file.read_text().strip()
     key_id = key.split("_")[2]
     assert (await who_am_i(stack, key)).principal == f"key:{key_id}"
-    (listed,) = json.loads(told(stack, "key", "list", "--json"))["keys"]
+    keys = json.loads(told(stack, "key", "list", "--json"))["keys"]
+    (listed,) = [each for each in keys if each["key_id"] == key_id]
     assert (listed["key_id"], listed["description"], listed["scopes"]) == (key_id, "report", ["rag.read"])
     assert listed["last_use_time"]
     assert f"{key_id}  good" in told(stack, "key", "list")

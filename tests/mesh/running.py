@@ -88,6 +88,20 @@ class RunningMesh(RunningStack):
                 found[pod] += value
         return found
 
+    def under_way(self, workload: str) -> Counter[str]:
+        """How many calls each replica of a Deployment has now, by its pod's name."""
+        found: Counter[str] = Counter()
+        for name, value in self.stats(r"^cluster\.inbound\|.*\.upstream_rq_active$").items():
+            pod = name.removesuffix(".upstream_rq_active").rpartition("@")[2]
+            if pod.rpartition("-")[0] == workload:
+                found[pod] += value
+        return found
+
+    def ejected(self, service: str) -> int:
+        """How many times one of the service's replicas is left out now, over all who call it."""
+        pattern = rf"^cluster\..*/{service}@.*outlier_detection\.ejections_active$"
+        return sum(self.stats(pattern).values())
+
     def executions(self, part: str, tenant: str) -> list[dict[str, Any]]:
         """What a replica's own log says that it has done for a tenant."""
         lines = self.stack.log(part).read_text(errors="replace").splitlines()

@@ -26,6 +26,7 @@ from tools.localmesh.watch import Stamps, changes, stamps
 
 ASK_ENVOY_EVERY_S = 1.0
 READ_AGAIN_TIMES = 20
+ENVOY_TAKES_WITHIN_S = 2.0
 
 
 class Controller:
@@ -41,6 +42,7 @@ class Controller:
         self._health = Health(self._on_health)
         self._publisher = Publisher(paths.folders.xds, paths.envoy, self._on_change)
         self._server = Server(paths.folders.xds, paths.envoy, self._publisher.content)
+        self._someone_is_ready = asyncio.Event()
         self._known: Stamps = {}
         self._read_at: Stamps = {}
         before = read_status(paths.state)
@@ -70,6 +72,7 @@ class Controller:
             group.create_task(self._follow_files())
             group.create_task(self._follow_certificates())
             group.create_task(self._follow_envoy())
+            group.create_task(self._tell_who_is_ready())
 
     async def stop(self) -> None:
         """Envoy keeps what it has."""
@@ -135,14 +138,27 @@ class Controller:
         self._live = self._live[-1:]
         self._health.follow(_apps(mesh.pods))
         self._board.in_force(published, mesh.drills)
-        self._board.ready(mesh.pods, self._ready(mesh))
+        self._tell_who_left(mesh)
 
     def _on_health(self, address: str, serves: bool, why: str) -> None:
         self._publisher.publish_endpoints(self._endpoints())
         for mesh, _ in self._live[-1:]:
             names = [pod.name for pod in mesh.pods if pod.app == address]
             logs.info("pod_serves" if serves else "pod_left", pods=names, address=address, why=why)
-            self._board.ready(mesh.pods, self._ready(mesh))
+            self._tell_who_left(mesh)
+
+    def _tell_who_left(self, mesh: Mesh) -> None:
+        """At once; who came is told when Envoy knows of them, because then they get calls."""
+        self._board.ready(mesh.pods, self._ready(mesh) & frozenset(self._board.status.ready))
+        self._someone_is_ready.set()
+
+    async def _tell_who_is_ready(self) -> None:
+        while True:
+            await self._someone_is_ready.wait()
+            self._someone_is_ready.clear()
+            await self._server.endpoints_taken(ENVOY_TAKES_WITHIN_S)
+            for mesh, _ in self._live[-1:]:
+                self._board.ready(mesh.pods, self._ready(mesh))
 
     def _endpoints(self) -> dict[str, Json]:
         found: dict[str, Json] = {}

@@ -22,6 +22,8 @@ MOST_REQUEST_BYTES = 1 << 20
 AGAIN_AFTER_S = 1.0
 """What Envoy was just given, and yet does not have, it does not take: it is not asked more often than so."""
 
+ASKED_EVERY_S = 0.02
+
 _NOTHING_NEW = b"HTTP/1.1 304 Not Modified\r\ncontent-length: 0\r\n\r\n"
 
 Content = Callable[[Path], bytes | None]
@@ -38,6 +40,7 @@ class Server:
         self._content = content
         self._waiting: set[asyncio.Future[None]] = set()
         self._given: dict[Path, tuple[str, float]] = {}
+        self._taken: dict[Path, str] = {}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -71,6 +74,17 @@ class Server:
                 waiting.set_result(None)
         self._waiting.clear()
 
+    async def endpoints_taken(self, within_s: float) -> None:
+        """Returns when Envoy has said that it has the endpoints of all clusters as they are, or after so long: then it
+        is away, or does not take them."""
+        deadline = time.monotonic() + within_s
+        while self._behind() and time.monotonic() < deadline:  # noqa: ASYNC110  it is many files that are asked for
+            await asyncio.sleep(ASKED_EVERY_S)
+
+    def _behind(self) -> bool:
+        known = ((self._content(path), has) for path, has in self._taken.items() if path.parent.name == "eds")
+        return any(content is not None and _version(content) != has for content, has in known)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
@@ -87,10 +101,11 @@ class Server:
             writer.close()
 
     async def _answer(self, path: Path, version: str) -> bytes:
+        self._taken[path] = version
         deadline = time.monotonic() + ANSWER_WITHIN_S
         while (left := deadline - time.monotonic()) > 0:
             content = self._content(path)
-            offered = "" if content is None else str(json.loads(content)["version_info"])
+            offered = "" if content is None else _version(content)
             if content is not None and offered != version:
                 given, since = self._given.get(path, ("", 0.0))
                 pause = since + AGAIN_AFTER_S - time.monotonic() if given == offered else 0.0
@@ -115,6 +130,10 @@ async def _request(reader: asyncio.StreamReader) -> tuple[Kind, str, str]:
     said = json.loads(await reader.readexactly(size))
     kind = KINDS[head[0].split(" ")[1].rpartition(":")[2]]
     return kind, next(iter(said.get("resource_names", ())), ""), said.get("version_info", "")
+
+
+def _version(content: bytes) -> str:
+    return str(json.loads(content)["version_info"])
 
 
 def _good(content: bytes) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import psutil
 
+from libs.parts.processes import free_port
 from tools.stack.part import LOOPBACK, Part, StackError
 
 PREFIX = "WEFT_PORT_"
@@ -86,12 +87,9 @@ def is_free(host: str, port: int) -> bool:
 
 
 def _free_port(taken: set[int]) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port not in taken:
-            return port
+    while (port := free_port()) in taken:
+        pass
+    return port
 
 
 def _by_whom(port: int) -> str:
