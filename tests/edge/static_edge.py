@@ -74,6 +74,8 @@ def _virtual_host() -> dict[str, Any]:
         for rule in document["spec"]["http"]
     )
     cors = rule["corsPolicy"]
+    # A caller's deadline is Envoy's too, as Istio has it.
+    route = {"cluster": "upstream", "timeout": "0s", "max_grpc_timeout": "0s"}
     policy = {
         "@type": f"{_HTTP}.cors.v3.CorsPolicy",
         "allow_origin_string_match": [{"safe_regex": {"regex": origin["regex"]}} for origin in cors["allowOrigins"]],
@@ -86,7 +88,7 @@ def _virtual_host() -> dict[str, Any]:
         "name": "all",
         "domains": ["*"],
         "request_headers_to_remove": rule["headers"]["request"]["remove"],
-        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s"}}],
+        "routes": [{"match": {"prefix": "/"}, "route": route}],
         "typed_per_filter_config": {"envoy.filters.http.cors": policy},
     }
 

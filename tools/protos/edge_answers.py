@@ -12,6 +12,9 @@ from libs.contracts import headers
 from libs.errors.errors import Reason
 from libs.rpc.status import DOMAIN, RETRY_AFTER_S
 
+GRPC_BODIES = r"application/grpc(\+.*|-web(-text)?(\+proto)?)?"
+"""The kinds of bodies that Envoy takes for gRPC and gRPC-Web, and so does not transcode; no others."""
+
 _DETAIL = "type.googleapis.com/google.rpc"
 _CALL = "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"
 
@@ -35,7 +38,7 @@ class _Said:
 def mappers(max_request_bytes: int) -> list[dict[str, Any]]:
     """Envoy's `local_reply_config.mappers`: the first that fits holds, and each answer has the request's id.
 
-    Those who call by gRPC or gRPC-Web fit none: to them Envoy says a gRPC status by itself.
+    To those who call by gRPC or gRPC-Web Envoy says a gRPC status by itself, which is the right one but for a deadline.
     """
     limit, gateway = {"limit_bytes": str(max_request_bytes)}, {"dependency": "gateway"}
     said = [
@@ -51,7 +54,7 @@ def mappers(max_request_bytes: int) -> list[dict[str, Any]]:
         _Said(504, 504, "DEADLINE_EXCEEDED", Reason.DEADLINE_EXCEEDED),
         _Said(500, 599, "INTERNAL", Reason.INTERNAL),
     ]
-    return [_mapper(each) for each in said]
+    return [*(_mapper(each) for each in said), _DEADLINE_BY_GRPC]
 
 
 def _mapper(said: _Said) -> dict[str, Any]:
@@ -61,13 +64,12 @@ def _mapper(said: _Said) -> dict[str, Any]:
         "filter": {"and_filter": {"filters": [*bounds, _BY_REST]}},
         **({"status_code": said.status} if said.status else {}),
         "body_format_override": {"json_format": _status_message(said)},
-        "headers_to_add": [
-            {
-                "header": {"key": headers.REQUEST_ID, "value": "%REQ(X-REQUEST-ID)%"},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        ],
+        "headers_to_add": [_header(headers.REQUEST_ID, "%REQ(X-REQUEST-ID)%")],
     }
+
+
+def _header(name: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _status(comparison: str, code: int) -> dict[str, Any]:
@@ -85,7 +87,7 @@ _BY_REST = {
                 "header_filter": {
                     "header": {
                         "name": "content-type",
-                        "string_match": {"prefix": "application/grpc"},
+                        "string_match": {"safe_regex": {"regex": GRPC_BODIES}},
                         "invert_match": True,
                         "treat_missing_header_as_empty": True,
                     }
@@ -96,6 +98,20 @@ _BY_REST = {
         ]
     }
 }
+
+
+_DEADLINE_BY_GRPC = {
+    "filter": {"response_flag_filter": {"flags": ["UT"]}},
+    "status_code": 200,
+    "body_format_override": {"text_format_source": {"inline_string": ""}, "content_type": "application/grpc"},
+    "headers_to_add": [
+        _header("grpc-status", str(code_pb2.DEADLINE_EXCEEDED)),
+        _header("grpc-message", "the call's deadline passed"),
+        _header(headers.REQUEST_ID, "%REQ(X-REQUEST-ID)%"),
+    ],
+}
+"""Envoy's timer is the call's own, and may be faster than the caller's: it would say UNAVAILABLE, as if another try
+could help."""
 
 
 def _status_message(said: _Said) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tools.protos.descriptors import descriptor_set
-from tools.protos.edge_answers import mappers
+from tools.protos.edge_answers import GRPC_BODIES, mappers
 from tools.protos.rest import RestMethod, rest_methods
 
 FILE = Path(__file__).resolve().parents[2] / "mesh" / "transcoding.yaml"
@@ -21,9 +21,6 @@ MAX_REQUEST_BYTES = 8 << 20
 
 MAX_RESPONSE_BYTES = 64 << 20
 """Of an answer in JSON, or of one event of a stream; gRPC itself carries no larger message."""
-
-_GRPC = r"application/grpc(\+.*|-web(-text)?(\+proto)?)?"
-"""The kinds of bodies that Envoy takes for gRPC and gRPC-Web, and so does not transcode; no others."""
 
 _DESCRIPTORS = "(descriptors)"
 _WIDTH = 120
@@ -111,7 +108,7 @@ def _bounded() -> dict[str, Any]:
                     "header_name": "content-type",
                 },
             },
-            "value_match": {"safe_regex": {"google_re2": {}, "regex": _GRPC}},
+            "value_match": {"safe_regex": {"google_re2": {}, "regex": GRPC_BODIES}},
         }
     }
     skip = {
