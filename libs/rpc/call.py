@@ -204,6 +204,13 @@ def remaining_s() -> float:
     return max(0.0, running().deadline_s - time.time())
 
 
+def deadline_passed() -> bool:
+    """Whether a call is running whose deadline has passed. What a proxy on the way then ends as UNAVAILABLE, its timer
+    being faster than ours, says nothing of who was called."""
+    scope = running_scope.get(None)
+    return scope is not None and scope.deadline_s <= time.time()
+
+
 def depends(stamps: Mapping[str, str]) -> None:
     """Lets the good answer of the running call be kept, as long as these stamps and those that its inner calls name are
     what they are: `{"collection/guides": "17"}`, read before the work. Raises RuntimeError where no call is running."""

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from libs.contracts import headers
 from libs.errors import errors
 from libs.errors.errors import FieldViolation, Kind, Reason, ServiceError
+from libs.rpc.call import deadline_passed
 from weft.common.v1 import error_pb2
 
 DOMAIN = "weft"
@@ -68,12 +69,14 @@ def to_service_error(error: grpc.aio.AioRpcError, dependency: str) -> ServiceErr
     A Weft service's error keeps its kind, reason, metadata, violations and retry delay. Of others: UNAVAILABLE and
     RESOURCE_EXHAUSTED become UnavailableError (DEPENDENCY_UNAVAILABLE), DEADLINE_EXCEEDED and CANCELLED keep their
     meaning, and the rest is INTERNAL: what a foreign server says of our request is our fault, not the caller's.
+    UNAVAILABLE after the running call's deadline is DEADLINE_EXCEEDED: a proxy on the way may end a call at its
+    deadline before we do.
     """
     ours = service_error_of(error)
     if ours is not None:
         return ours
     code = error.code()
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED or (code is grpc.StatusCode.UNAVAILABLE and deadline_passed()):
         return errors.DeadlineExceededError(Reason.DEADLINE_EXCEEDED, f"{dependency} did not answer in time")
     if code is grpc.StatusCode.CANCELLED:
         return errors.CancelledError(Reason.CANCELLED, f"the call to {dependency} was cancelled")

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 
 from libs.errors.errors import ServiceError
+from libs.rpc.channel import channel
+from libs.rpc.executions import executing
 from libs.rpc.server import Component
 from libs.rpc.status import service_error_of
-from libs.testing.serving import Served, calling, raw_unary, serving
+from libs.testing.serving import KeptAccounts, Served, calling, raw_unary, serving
 from weft.rag.v1 import answer_service_pb2 as answers
 from weft.rag.v1 import answer_service_pb2_grpc, search_service_pb2_grpc
 from weft.rag.v1 import search_service_pb2 as search
 
+ANSWER = "/weft.rag.v1.AnswerService/Answer"
+EMBED = "/weft.embedding.v1.EmbeddingService/Embed"
+READ = "/weft.rag.v1.CollectionService/GetCollection"
+TEN_BYTES = b"0123456789"
 QUERY = search.SearchRequest(collection="guides", query="how")
 QUESTION = answers.StreamAnswerRequest(question=answers.Question(collection="guides", text="how"))
 SEARCH = "/weft.rag.v1.SearchService/Search"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+Work = Callable[[bytes, Any], Awaitable[bytes]]
 
 
 class Search(search_service_pb2_grpc.SearchServiceServicer):
@@ -90,3 +99,25 @@ async def raw(served: Served, path: str, body: bytes = b"", metadata: Any = (), 
 async def no_numbers() -> AsyncIterator[int]:
     return
     yield 0
+
+
+async def embed_five(body: bytes, context: Any) -> bytes:
+    """Uses five tokens; answers what it was lent."""
+    async with executing("embed") as execution:
+        execution.used(input_tokens=5, output_tokens=0)
+        return str(execution.allowance_tokens).encode()
+
+
+@asynccontextmanager
+async def two_services(
+    inner: Work, outer: Callable[[grpc.aio.Channel], Work], *, reached: bool = True, **context: Any
+) -> AsyncIterator[tuple[Any, KeptAccounts]]:
+    """A call of the outer one, whose work may call the inner one; and what both told the ledger."""
+    accounts = KeptAccounts(reached=reached)
+    async with (
+        serving(Component(passthrough={EMBED: inner, INFER: inner}, accounts=accounts)) as behind,
+        channel(behind.address) as inwards,
+        serving(Component(passthrough={ANSWER: outer(inwards), READ: outer(inwards)}, accounts=accounts)) as front,
+        calling(front, **context) as caller,
+    ):
+        yield caller, accounts

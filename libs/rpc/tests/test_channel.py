@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ from libs.testing.serving import Served, calling, raw_stream, raw_unary, running
 OUTER = "/inference.GRPCInferenceService/ModelInfer"
 INNER = "/inference.GRPCInferenceService/ServerLive"
 INNER_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 Behaviour = Callable[[bytes, Any], Any]
 
@@ -219,6 +222,15 @@ async def test_a_dead_peer_is_unavailable() -> None:
     assert isinstance(error, errors.UnavailableError)
     assert (error.reason, error.metadata) == (Reason.DEPENDENCY_UNAVAILABLE, {"dependency": "inference"})
     assert error.retry_after_s is not None
+
+
+async def test_a_proxys_timer_may_be_faster_than_ours() -> None:
+    """UNAVAILABLE after the running call's deadline is DEADLINE_EXCEEDED: what ended the call was its deadline."""
+    error = grpc.aio.AioRpcError(UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "upstream request timeout")
+    async with running_call() as scope:
+        assert type(to_service_error(error, "inference")) is errors.UnavailableError
+        scope.deadline_s = time.time()
+        assert type(to_service_error(error, "inference")) is errors.DeadlineExceededError
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import grpc
 
 from libs.contracts.open_inference import open_inference_pb2
 from libs.errors.errors import InvalidArgumentError, Reason, ServiceError, UnavailableError, invalid_field
-from libs.rpc.call import running_scope
+from libs.rpc.call import deadline_passed, running_scope
 from libs.rpc.status import RETRY_AFTER_S, to_service_error
 from services.inference.domain import failures
 from services.inference.domain.models import model_not_found, model_unavailable
@@ -59,8 +59,11 @@ class InferenceServer:
     async def failure(self, error: grpc.aio.AioRpcError, model: str) -> ServiceError:
         """What a failed call that asked `model` means for who asked."""
         code, message = error.code(), error.details() or ""
-        if code is grpc.StatusCode.UNAVAILABLE and not await self.answers():
-            return unreachable()
+        if code is grpc.StatusCode.UNAVAILABLE:
+            if deadline_passed():
+                return to_service_error(error, DEPENDENCY)
+            if not await self.answers():
+                return unreachable()
         told = self.told(message, model)
         if told:
             return told

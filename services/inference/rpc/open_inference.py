@@ -14,8 +14,8 @@ import grpc
 
 from libs.contracts import headers
 from libs.contracts.policies import Method, methods
-from libs.errors.errors import ServiceError
-from libs.rpc.call import current_call, remaining_s
+from libs.errors.errors import DeadlineExceededError, Reason, ServiceError
+from libs.rpc.call import current_call, deadline_passed, remaining_s
 from libs.rpc.handlers import Passthrough
 from libs.rpc.running import Context
 from libs.telemetry import traces
@@ -211,6 +211,8 @@ class OpenInferenceDoor:
     async def _failure(self, error: grpc.aio.AioRpcError, method: Method) -> Exception:
         """The error itself, which is relayed, or what it means."""
         code, message = error.code(), error.details() or ""
+        if code is grpc.StatusCode.UNAVAILABLE and deadline_passed():
+            return DeadlineExceededError(Reason.DEADLINE_EXCEEDED, "the call's deadline passed")
         if code is grpc.StatusCode.UNAVAILABLE and not await self._behind.answers():
             return self._behind.unreachable()
         if code is grpc.StatusCode.INTERNAL:
@@ -266,6 +268,6 @@ def _meaning(error: BaseException | None) -> BaseException | None:
     """The error, in the words of this project where it is the model's failure."""
     if isinstance(error, grpc.aio.AioRpcError):
         dead = failures.dead_process(error.details() or "")
-        if dead is not None or error.code() is grpc.StatusCode.UNAVAILABLE:
+        if dead is not None or (error.code() is grpc.StatusCode.UNAVAILABLE and not deadline_passed()):
             return model_unavailable(dead or "", "it does not answer")
     return error
