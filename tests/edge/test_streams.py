@@ -10,18 +10,16 @@ from typing import Any
 
 import httpx
 import pytest
-import tritonclient.grpc.aio as triton
 
 import weft.client
 from libs.testing.eventually import eventually
-from libs.testing.parts import CancelledGeneration, cancelled_generations_in
 from tests.conftest import RunningStack
 from tests.edge.conftest import COLLECTION
 from tests.edge.wire import events, kind
+from tests.model_work import WatchedModel, sentences
 from weft.rag.v1 import answer_service_pb2
 
 QUESTION = "When do spring tides come?"
-SENTENCES = 256  # the model looks at no more of a prompt
 NOTICED_WITHIN_S = 20.0
 
 
@@ -97,36 +95,21 @@ async def test_who_may_not_call_gets_no_stream(rest: httpx.AsyncClient, collecti
 
 async def test_who_leaves_in_the_middle_stops_the_model(stack: RunningStack, rest: httpx.AsyncClient) -> None:
     """The passages have come, the model is at work, the caller hangs up: the model itself notices."""
-
-    def noticed() -> list[CancelledGeneration]:
-        return cancelled_generations_in(stack.stack.log("triton").read_text(errors="replace"))
-
+    model = WatchedModel(stack)
     await _collection_of_sentences(rest, "left")
-    seen = len(noticed())
+    seen, before = len(model.cancelled()), await model.texts_embedded()
     question = {"text": "What follows 40 in left, and comes before 42?", "topK": 20}
     async with rest.stream("POST", "/v1/collections/left:streamAnswer", json=question) as answer:
         first = await anext(answer.aiter_lines())
         assert len(json.loads(first.removeprefix("data: "))["passages"]["passages"]) > 10
-        asked = await _texts_embedded(stack)
-        await eventually(lambda: _more_texts_embedded(stack, asked), NOTICED_WITHIN_S)
-    (cancelled,) = await eventually(lambda: noticed()[seen:], NOTICED_WITHIN_S)
+        await eventually(lambda: model.has_begun(before), NOTICED_WITHIN_S)
+    (cancelled,) = await eventually(lambda: model.cancelled()[seen:], NOTICED_WITHIN_S)
     assert cancelled.streamed_tokens < 512
 
 
-async def _texts_embedded(stack: RunningStack) -> int:
-    """So many texts the embed model has read, for the model that answers and for all others."""
-    async with triton.InferenceServerClient(stack.stack.address("triton")) as direct:
-        statistics = await direct.get_inference_statistics("embed")
-    return int(statistics.model_stats[0].inference_count)
-
-
-async def _more_texts_embedded(stack: RunningStack, than: int) -> bool:
-    return await _texts_embedded(stack) > than
-
-
 async def _collection_of_sentences(rest: httpx.AsyncClient, name: str) -> None:
-    """As many short ones as the model looks at: it takes its time over them."""
-    lines = "\n".join(f"In {name} {at} follows {at - 1}, and comes before {at + 1}." for at in range(SENTENCES))
+    """As many as the model looks at: it takes its time over them."""
     assert (await rest.post("/v1/collections", json={"collection": name})).status_code == 200
-    body = {"mediaType": "MEDIA_TYPE_PLAIN", "content": base64.b64encode(lines.encode()).decode()}
+    content = base64.b64encode("\n".join(sentences(name)).encode()).decode()
+    body = {"mediaType": "MEDIA_TYPE_PLAIN", "content": content}
     assert (await rest.put(f"/v1/collections/{name}/documents/numbers", json=body)).status_code == 200

@@ -179,7 +179,7 @@ async def _last(call: Any) -> object:
 async def calling(mesh: RunningMesh, tenant: str = "tests", more: Mapping[str, str] = {}) -> AsyncIterator[Caller]:
     """A caller with a connection of its own."""
     options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(mesh.entry, options=options) as channel:
+    async with grpc.aio.insecure_channel(mesh.address, options=options) as channel:
         yield Caller(channel, mesh.token(tenant=tenant), more)
 
 

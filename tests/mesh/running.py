@@ -32,14 +32,10 @@ IN_FORCE_WITHIN_S = 30.0
 
 @dataclass(frozen=True)
 class RunningMesh(RunningStack):
-    """A stack with a mesh whose rules are its own, `written` before any change. `entry` is what users dial."""
+    """A stack with a mesh whose rules are its own, `written` before any change."""
 
     rules: Path
     written: Path
-
-    @property
-    def entry(self) -> str:
-        return self.stack.entry
 
     @property
     def state(self) -> Path:

@@ -57,7 +57,7 @@ class Way:
 
 def mesh_of(running: RunningMesh) -> Mesh:
     """As its files say it."""
-    return read_mesh(Paths(running.state, running.rules, BASE), Edge(running.entry))
+    return read_mesh(Paths(running.state, running.rules, BASE), Edge(running.address))
 
 
 def doors(mesh: Mesh) -> list[Door]:

@@ -67,7 +67,7 @@ async def eventually_called(mesh: RunningMesh, workload: str, pod: str) -> None:
 async def test_kill_one_of_three(mesh: RunningMesh) -> None:
     """kill -9 under load: no idempotent call of a client as users have it fails; the replica comes back, and is
     used."""
-    async with weft.client.connect(mesh.entry, token=mesh.token()) as client:
+    async with weft.client.connect(mesh.address, token=mesh.token()) as client:
 
         async def generate() -> object:
             message = chat_message_pb2.ChatMessage(role=chat_message_pb2.CHAT_ROLE_USER, content="Say it.")

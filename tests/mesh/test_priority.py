@@ -104,7 +104,7 @@ async def test_nobody_claims_priority(mesh: RunningMesh, claim: str) -> None:
     before = counts(mesh, "modest")
     async with calling(mesh, "modest", CLAIMS[claim]) as caller:
         await asyncio.gather(*(caller.generate() for _ in range(6)), *(caller.stream_generate() for _ in range(3)))
-    async with httpx.AsyncClient(base_url=f"http://{mesh.entry}", timeout=60, trust_env=False) as rest:
+    async with httpx.AsyncClient(base_url=f"http://{mesh.address}", timeout=60, trust_env=False) as rest:
         answers = await asyncio.gather(*(by_rest(rest, mesh, CLAIMS[claim], number) for number in range(6)))
     assert [answer.status_code for answer in answers] == [200] * 6, answers[0].text
     await eventually(lambda: sum(counts(mesh, "modest").values()) >= sum(before.values()) + 15)

@@ -19,14 +19,12 @@ from tritonclient.utils import InferenceServerException
 
 import weft.client
 from libs.testing.eventually import eventually
-from libs.testing.parts import CancelledGeneration, cancelled_generations_in
+from libs.testing.parts import CancelledGeneration
 from tests.conftest import RunningStack
-from weft.common.v1 import chat_message_pb2
+from tests.model_work import WatchedModel, long_prompt, sentences, typed_prompt
 from weft.inference.v1 import generation_service_pb2
 from weft.rag.v1 import answer_service_pb2, collection_service_pb2, document_pb2, document_service_pb2
 
-SENTENCES = 256  # the model looks at no more of a prompt
-BEGUN = 64  # the model asks for its sentences' vectors in batches of so many
 NOTICED_WITHIN_S = 20.0
 DEADLINE_S = 0.3
 
@@ -38,24 +36,6 @@ class Caller:
     client: weft.client.Client
     address: str
     headers: dict[str, str]
-
-
-class WatchedModel:
-    """The generate model of a stack, as its Triton tells of it."""
-
-    def __init__(self, stack: RunningStack) -> None:
-        self._address = stack.stack.address("triton")
-        self._log = stack.stack.log("triton")
-
-    def cancelled(self) -> list[CancelledGeneration]:
-        """What it has noticed so far."""
-        return cancelled_generations_in(self._log.read_text(errors="replace"))
-
-    async def texts_embedded(self) -> int:
-        """So many texts the embed model has read for it and for all others."""
-        async with aio_client.InferenceServerClient(self._address) as direct:
-            statistics = await direct.get_inference_statistics("embed")
-        return int(statistics.model_stats[0].inference_count)
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +50,6 @@ async def caller(stack: RunningStack) -> AsyncIterator[Caller]:
     token = stack.token(tenant="streams")
     async with weft.client.connect(stack.address, token=token) as client:
         yield Caller(client, stack.address, {"authorization": f"Bearer {token}"})
-
-
-def long_prompt(seed: str) -> str:
-    """Keeps the model busy for seconds: many long sentences that it has not seen."""
-    clause = "while the harbour master writes the names of the ships and the weather of the day into the ledger"
-    lines = [
-        f"In {seed} the number {at} follows {at - 1} and comes before {at + 1}, {clause}." for at in range(SENTENCES)
-    ]
-    return "Sources:\n[1] Numbers\n" + "\n".join(lines) + f"\n\nQuestion: what comes before 40 in {seed}?"
-
-
-def typed_prompt(seed: str) -> generation_service_pb2.Prompt:
-    """The same, typed."""
-    turn = chat_message_pb2.ChatMessage(role=chat_message_pb2.CHAT_ROLE_USER, content=long_prompt(seed))
-    return generation_service_pb2.Prompt(messages=[turn])
 
 
 def tensors(module: Any, seed: str) -> list[Any]:
@@ -155,14 +120,13 @@ async def stream_answer(caller: Caller, collection: str) -> None:
 
 async def collection_of_sentences(caller: Caller, name: str) -> None:
     """As many short ones as the model looks at."""
-    lines = (f"In {name} {at} follows {at - 1}, and comes before {at + 1}." for at in range(SENTENCES))
     await caller.client.collections.CreateCollection(collection_service_pb2.CreateCollectionRequest(collection=name))
     await caller.client.documents.IngestDocument(
         document_service_pb2.IngestDocumentRequest(
             collection=name,
             document_id="numbers",
             media_type=document_pb2.MEDIA_TYPE_PLAIN,
-            content="\n".join(lines).encode(),
+            content="\n".join(sentences(name)).encode(),
         )
     )
 
@@ -182,7 +146,7 @@ async def cancelled_in_mid_work(model: WatchedModel, begin: Begin) -> CancelledG
 
     async def has_begun() -> bool:
         assert not calling.done(), "it has ended before it was cancelled"
-        return await model.texts_embedded() >= before + BEGUN
+        return await model.has_begun(before)
 
     calling = asyncio.ensure_future(begin())
     try:
