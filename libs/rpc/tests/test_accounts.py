@@ -1,24 +1,22 @@
 """What a call used is told to the ledger whatever its end is, and an end that was not seen is named."""
 
 from __future__ import annotations
+
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
+
 import grpc
 import pytest
+
 from libs.auth.context import CallContext
-from libs.contracts import headers
 from libs.errors.errors import Reason, ResourceExhaustedError
 from libs.ledger.accounts import Execution
-from libs.rpc.call import current_call, depends, running
 from libs.rpc.channel import channel
 from libs.rpc.executions import executing, recorded
 from libs.rpc.server import Component
+from libs.rpc.tests.lab import ANSWER, EMBED, READ, SEARCH, TEN_BYTES, Work, embed_five, two_services
 from libs.testing.eventually import eventually
 from libs.testing.serving import KeptAccounts, calling, raw_unary, running_call, serving
-from libs.rpc.tests.lab import ANSWER, EMBED, INFER, READ, SEARCH, TEN_BYTES, Work, embed_five, two_services
-
 
 
 @pytest.mark.parametrize("end", ["error", "cancel", "deadline"])
