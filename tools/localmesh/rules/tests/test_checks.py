@@ -9,10 +9,9 @@ import pytest
 from libs.parts.install import REPOSITORY_ROOT
 from tools.localmesh.problems import MeshError
 from tools.localmesh.rules.read import read_rules
-from tools.localmesh.rules.tests.written import RAG, TO_RAG, virtual_service, write, written
+from tools.localmesh.rules.tests.written import RAG, TO_RAG, peers, policy, virtual_service, write, written
 from tools.localmesh.workloads import read_registry
 
-SECURITY = "security.istio.io/v1"
 GATEWAY = written(
     "Gateway",
     "selector: {istio: edge}\nservers: [{port: {number: 8080, name: plain, protocol: HTTP2}, hosts: ['*']}]",
@@ -29,14 +28,6 @@ def problems(folder: Path, *texts: str) -> list[str]:
     except MeshError as error:
         return [f"{problem.place.line}: {problem.field}: {problem.text}" for problem in error.problems]
     return []
-
-
-def policy(spec: str, *, name: str = "one", namespace: str = "weft") -> str:
-    return written("AuthorizationPolicy", spec, name=name, namespace=namespace, api=SECURITY)
-
-
-def peers(spec: str, *, name: str = "one", namespace: str = "weft") -> str:
-    return written("PeerAuthentication", spec, name=name, namespace=namespace, api=SECURITY)
 
 
 def allow(source: str) -> str:

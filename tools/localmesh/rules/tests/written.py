@@ -18,6 +18,7 @@ from tools.localmesh.rules.virtual_services import VirtualService, read_virtual_
 RAG = "rag.weft.svc.cluster.local"
 TO_RAG = f"route: [{{destination: {{host: {RAG}}}}}]"
 API = "networking.istio.io/v1"
+SECURITY = "security.istio.io/v1"
 
 
 def written(kind: str, spec: str, *, name: str = "one", namespace: str = "weft", api: str = API) -> str:
@@ -35,6 +36,16 @@ def virtual_service(http: str, *, name: str = "one", hosts: str = f"[{RAG}]") ->
 def delegate(http: str, *, name: str) -> str:
     """`http` are the items of that list, the first on the document's sixth line."""
     return written("VirtualService", f"http:\n{indent(http.strip(), '  ')}", name=name)
+
+
+def policy(spec: str, namespace: str = "weft", *, name: str = "one") -> str:
+    """An AuthorizationPolicy."""
+    return written("AuthorizationPolicy", spec, name=name, namespace=namespace, api=SECURITY)
+
+
+def peers(spec: str, name: str = "one", namespace: str = "weft") -> str:
+    """A PeerAuthentication."""
+    return written("PeerAuthentication", spec, name=name, namespace=namespace, api=SECURITY)
 
 
 def write(folder: Path, *texts: str) -> None:
