@@ -31,6 +31,16 @@ async def test_both_names_of_a_field_are_taken(rest: httpx.AsyncClient, collecti
         assert (await rest.get("/v1/collections", params={name: 1})).status_code == 200
 
 
+async def test_the_path_holds_against_a_body(rest: httpx.AsyncClient, collection: str) -> None:
+    """Under the field's JSON name; under the contract's name a contradiction is refused."""
+    path, document = f"{collection}/documents/path.md", {"mediaType": "MEDIA_TYPE_MARKDOWN", "content": "eA=="}
+    put = await rest.put(path, json={**document, "documentId": "body.md"})
+    assert put.json()["document"]["documentId"] == "path.md"
+    assert (await rest.delete(path)).status_code == 200
+    told = failure(await rest.put(path, json={**document, "document_id": "body.md"}))
+    assert (told.status, told.reason) == (400, "MESSAGE_MALFORMED")
+
+
 async def test_headers_reach_both_sides(rest: httpx.AsyncClient, collection: str) -> None:
     """What a caller says of kept answers is heard, and what the gateway says of an answer is told."""
     path, query = f"{collection}:search", {"query": "neap tides"}
