@@ -90,8 +90,8 @@ class Server:
         assert task
         self._connections.add(task)
         try:
-            # Envoy has hung up, or says what it never says.
-            with contextlib.suppress(OSError, EOFError, ValueError, asyncio.LimitOverrunError, KeyError):
+            # Envoy has hung up, or it is not Envoy that asks.
+            with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError, _NoRequestError):
                 while True:
                     kind, name, version = await _request(reader)
                     writer.write(await self._answer(resource_file(self._folder, kind, name), version))
@@ -120,16 +120,27 @@ class Server:
         return _NOTHING_NEW
 
 
+class _NoRequestError(Exception):
+    """What Envoy never says."""
+
+
 async def _request(reader: asyncio.StreamReader) -> tuple[Kind, str, str]:
-    """What is asked for, its name ("" where there is only one), and the version that Envoy has."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-    size = int(fields.get("content-length", "0"))
-    if size > MOST_REQUEST_BYTES:
-        raise ValueError("no request is so long")
-    said = json.loads(await reader.readexactly(size))
-    kind = KINDS[head[0].split(" ")[1].rpartition(":")[2]]
-    return kind, next(iter(said.get("resource_names", ())), ""), said.get("version_info", "")
+    """What is asked for, its name ("" where there is only one), and the version that Envoy has.
+
+    Raises _NoRequestError, and what a reader raises.
+    """
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    size = fields.get("content-length", "0")
+    if not (size.isascii() and size.isdigit()) or int(size) > MOST_REQUEST_BYTES:
+        raise _NoRequestError(f"content-length: {size}")
+    body = await reader.readexactly(int(size))
+    try:
+        said = json.loads(body)
+        kind = KINDS[first.split(" ")[1].rpartition(":")[2]]
+        return kind, str(next(iter(said.get("resource_names", ())), "")), str(said.get("version_info", ""))
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise _NoRequestError(first) from error
 
 
 def _version(content: bytes) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +89,53 @@ async def test_what_is_not_taken(asked: Asked) -> None:
 async def test_nobody_else_may_ask(asked: Asked, tmp_path: Path) -> None:
     """The socket is its owner's."""
     assert (tmp_path / SOCKET).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x00\xff\r\n\r\n",
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"POST /v3/discovery:routes HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v3/discovery:routes HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n",
+        b"POST /v3/discovery:routes HTTP/1.1\r\ncontent-length: 10\r\n\r\n{",
+        b"POST /v3/discovery:routes HTTP/1.1\r\ncontent-length: 1\r\n\r\n{",
+        b"POST /v3/discovery:routes HTTP/1.1\r\ncontent-length: 2\r\n\r\n[]",
+        b"POST /v3/discovery:routes HTTP/1.1\r\ncontent-length: 20\r\n\r\n" + b'{"resource_names":1}',
+        b"POST /v3/discovery:routes HTTP/1.1\r\ncontent-length: 9999\r\n\r\n" + b"[" * 9999,
+        b"POST /v3/discovery:nothing HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
+        b"x" * (1 << 21),
+    ],
+)
+async def test_what_envoy_never_says(asked: Asked, tmp_path: Path, said: bytes) -> None:
+    """Whoever says it is hung up on, nobody is told of an error, and the next is answered."""
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / SOCKET))
+    with contextlib.suppress(ConnectionError):
+        writer.write(said)
+        writer.write_eof()
+        assert await reader.read() == b""
+    writer.close()
+    asked.put("1")
+    assert await asked.ask("") == "1"
+    gc.collect()  # only then a task that has failed says so
+    assert errors == []
+
+
+async def test_who_hangs_up_is_forgotten(asked: Asked) -> None:
+    """A connection that is reset while it waits for an answer is no error either."""
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    waiting = asyncio.create_task(asked.ask(""))
+    await asyncio.wait([waiting], timeout=0.1)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    asked.put("1")
+    assert await asked.ask("") == "1"
+    gc.collect()
+    assert errors == []
 
 
 async def test_a_stop_ends_all(tmp_path: Path) -> None:
