@@ -21,7 +21,7 @@ from tools.localmesh.drills import (
     set_drill,
     written_are_on,
 )
-from tools.localmesh.rules.faults import GRPC_STATUSES, MILLION, Fault
+from tools.localmesh.rules.faults import Fault, shown_fault
 from tools.localmesh.told import read_status
 from tools.localmesh.workloads import read_registry
 
@@ -111,26 +111,16 @@ def _kept(folder: Path) -> tuple[str, bool]:
 
 
 def _said(what: str, problems: tuple[str, ...]) -> int:
-    print(what)
     if problems:
         print("\n  ".join(["weft: that is not in force:", *problems]), file=sys.stderr)
-    return 1 if problems else 0
+        return 1
+    print(what)
+    return 0
 
 
 def told(host: str, fault: Fault) -> str:
     """What happens to whose calls, in a line."""
-    what = []
-    if fault.delay:
-        what.append(f"{_percent(fault.delay.share)} begin {fault.delay.fixed_s:g} s late")
-    if fault.abort and fault.abort.grpc_status is not None:
-        what.append(f"{_percent(fault.abort.share)} end with {GRPC_STATUSES[fault.abort.grpc_status]}")
-    elif fault.abort:
-        what.append(f"{_percent(fault.abort.share)} end with HTTP {fault.abort.http_status}")
-    return f"Of calls to {host} {', and '.join(what)}."
-
-
-def _percent(share: int) -> str:
-    return f"{share * 100 / MILLION:g}%"
+    return f"Of calls to {host} {shown_fault(fault)}."
 
 
 def _seconds(delay: str) -> float:

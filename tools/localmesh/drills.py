@@ -7,18 +7,27 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
-
-import grpc
+from typing import Any
 
 from libs.config.files import write_whole
-from tools.localmesh.rules.faults import MILLION, Abort, Delay, Fault
+from tools.localmesh.rules.faults import GRPC_STATUSES, MILLION, Abort, Delay, Fault
 from tools.localmesh.workloads import Registry, Service
 
 FILE = "drills.json"
 WRITTEN = "faults.on"
 """An empty file: the component `faults` of the rules is applied while it is there."""
 
-MOST_DELAY_S = 600.0
+LEAST_DELAY_S, MOST_DELAY_S = 0.001, 600.0
+
+_MEND = "mend it, or end all drills (`weft mesh faults off`)"
+_PARTS: Mapping[str, Any] = {"delay": Delay, "abort": Abort}
+_STATUSES = ("http_status", "grpc_status")
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "share": (1, MILLION),
+    "fixed_s": (LEAST_DELAY_S, MOST_DELAY_S),
+    "http_status": (400, 599),
+    "grpc_status": (1, len(GRPC_STATUSES) - 1),
+}
 
 
 class DrillError(Exception):
@@ -32,8 +41,8 @@ def fault_of(*, delay_s: float | None = None, abort: str | None = None, percent:
         raise DrillError("a drill needs a delay (--delay 1s), an abort (--abort UNAVAILABLE), or both")
     if not 0.0001 <= percent <= 100:
         raise DrillError(f"{percent:g} percent of the calls is not within 0.0001 to 100")
-    if delay_s is not None and not 0.001 <= delay_s <= MOST_DELAY_S:
-        raise DrillError(f"a delay of {delay_s:g} s is not within 0.001 to {MOST_DELAY_S:g}")
+    if delay_s is not None and not LEAST_DELAY_S <= delay_s <= MOST_DELAY_S:
+        raise DrillError(f"a delay of {delay_s:g} s is not within {LEAST_DELAY_S:g} to {MOST_DELAY_S:g}")
     share = round(percent * MILLION / 100)
     return Fault(
         delay=None if delay_s is None else Delay(share, delay_s),
@@ -55,11 +64,12 @@ def drill_host(registry: Registry, name: str) -> str:
 
 
 def drills(state: Path) -> dict[str, Fault]:
-    """Those that are on, by the host they are on. Raises DrillError where the file cannot be read as such."""
+    """Those that are on, by the host they are on. Raises DrillError where the file cannot be read as such, and for what
+    `fault_of` would not have made."""
     path = state / FILE
     try:
-        entries: Mapping[str, Mapping[str, Mapping[str, float]]] = json.loads(path.read_text())
-        return {host: _fault(entry) for host, entry in entries.items()}
+        entries = json.loads(path.read_text())
+        return {host: _fault(f"{path}: {host}", entry) for host, entry in entries.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -95,11 +105,22 @@ def _write(state: Path, faults: Mapping[str, Fault]) -> None:
     write_whole(state / FILE, json.dumps(entries, indent=1) + "\n")
 
 
-def _fault(entry: Mapping[str, Mapping[str, float]]) -> Fault:
-    return Fault(
-        delay=Delay(**entry["delay"]) if "delay" in entry else None,  # type: ignore[arg-type]
-        abort=Abort(**entry["abort"]) if "abort" in entry else None,  # type: ignore[arg-type]
-    )
+def _fault(place: str, entry: Mapping[str, Mapping[str, Any]]) -> Fault:
+    """As written by `_write`, or by hand: then DrillError for what `fault_of` would not make."""
+    for part, values in entry.items():
+        for name, value in values.items():
+            least, most = _BOUNDS[name]
+            if value is None and name in _STATUSES:
+                continue
+            if isinstance(value, bool) or not least <= value <= most or (name != "fixed_s" and value != int(value)):
+                kind = "seconds" if name == "fixed_s" else "a whole number"
+                raise DrillError(f"{place}.{part}.{name}: {value} is not within {least} to {most} ({kind}); {_MEND}")
+    fault = Fault(**{part: _PARTS[part](**values) for part, values in entry.items()})
+    if fault == Fault():
+        raise DrillError(f"{place}: needs a delay, an abort, or both; {_MEND}")
+    if fault.abort and (fault.abort.http_status is None) == (fault.abort.grpc_status is None):
+        raise DrillError(f"{place}.abort: needs one of {' and '.join(_STATUSES)}; {_MEND}")
+    return fault
 
 
 def _abort(share: int, status: str) -> Abort:
@@ -108,10 +129,9 @@ def _abort(share: int, status: str) -> Abort:
         if not 400 <= int(status) <= 599:
             raise DrillError(f"{status} is no HTTP status to fail with: those are 400 to 599")
         return Abort(share, http_status=int(status))
-    numbers = {one.name: int(one.value[0]) for one in grpc.StatusCode if one is not grpc.StatusCode.OK}
-    if status not in numbers:
-        raise DrillError(f"{status!r} is no gRPC status to fail with; what is: {', '.join(numbers)}")
-    return Abort(share, grpc_status=numbers[status])
+    if status not in GRPC_STATUSES[1:]:
+        raise DrillError(f"{status!r} is no gRPC status to fail with; what is: {', '.join(GRPC_STATUSES[1:])}")
+    return Abort(share, grpc_status=GRPC_STATUSES.index(status))
 
 
 def _speaks_grpc(service: Service) -> bool:

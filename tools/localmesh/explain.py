@@ -13,7 +13,7 @@ from libs.contracts.headers import CALL_PRIORITY, PRIORITIES
 from libs.contracts.policies import Method, methods
 from tools.localmesh.envoy.clusters import edge_targets
 from tools.localmesh.envoy.ways import Target, edge_ways, mesh_ways
-from tools.localmesh.explain_hop import Hop, Step, hop
+from tools.localmesh.explain_hop import ANY_METHOD, Hop, Step, hop
 from tools.localmesh.mesh import Edge, Mesh
 from tools.localmesh.pods import Pod, outbound_address
 from tools.localmesh.rules.judging import Call
@@ -22,7 +22,6 @@ from tools.localmesh.told import read_status
 from tools.localmesh.workloads import Service, ServicePort, includes
 
 GATEWAY = "gateway"
-ANY_METHOD = "/"
 OF_A_METHOD = frozenset({"route", "match", "handed on", "timeout", "retries"})
 """Steps that are told only where it is known which method is called."""
 
@@ -64,8 +63,8 @@ class Explanation:
 
 
 def explain_call(state: Path, method: str, priority: str = "normal") -> Explanation:
-    """How the mesh whose folder is `state` treats a call of a method ("/package.Service/Method", with or without the
-    first slash) to which the gateway gives that priority.
+    """How the mesh whose folder is `state` treats a call of a method ("/package.Service/Method", "Service.Method") to
+    which the gateway gives that priority.
 
     The rules are those in the files now. Raises ExplainError for an unknown method or priority, or where no mesh has
     run; MeshError where the files cannot be used.
@@ -94,12 +93,13 @@ def explain(mesh: Mesh, method: Method, priority: str) -> Explanation:
 
 
 def _method(name: str) -> Method:
-    path = name if name.startswith("/") else f"/{name}"
-    known = methods()
-    if path in known:
-        return known[path]
-    by_name = [one for one in known if one.endswith(path) or one.rpartition("/")[2].lower() == name.lower()]
-    near = by_name[:5] or get_close_matches(path, known, n=3, cutoff=0.5)
+    """By its path, or by the end of it that names a service and a method, with a dot or a slash before the method."""
+    known, path = methods(), f"/{name.removeprefix('/')}"
+    asked = path.replace("/", ".").lower()
+    ends = [one for one in known if one.replace("/", ".").lower().endswith(asked)]
+    if len(ends) == 1 and "." in asked[1:]:
+        return known[ends[0]]
+    near = ends[:5] or get_close_matches(path, known, n=3, cutoff=0.5)
     hint = "; do you mean " + " or ".join(one[1:] for one in near) + "?" if near else ": package.Service/Method"
     raise ExplainError(f"no contract has a method {name!r}{hint}")
 

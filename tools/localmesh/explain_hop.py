@@ -11,13 +11,17 @@ from tools.localmesh.envoy.ways import target as ways_target
 from tools.localmesh.mesh import Mesh
 from tools.localmesh.pods import Pod, inbound_address
 from tools.localmesh.problems import Place
-from tools.localmesh.rules.faults import MILLION, Fault
+from tools.localmesh.rules.authorization import concerning
+from tools.localmesh.rules.faults import Fault, shown_fault
 from tools.localmesh.rules.http_routes import Retries
 from tools.localmesh.rules.judging import Call, holds, verdict
 from tools.localmesh.rules.matches import Match, TextMatch
 from tools.localmesh.rules.peer_authentication import effective
 from tools.localmesh.rules.traffic_policies import ConnectionPool, OutlierDetection, TrafficPolicy
 from tools.localmesh.workloads import Service, ServicePort, Workload, includes
+
+ANY_METHOD = "/"
+"""The path of a call whose method nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,11 @@ def admission(mesh: Mesh, service: Service, port: ServicePort, call: Call) -> It
 
 
 def _verdict(mesh: Mesh, workload: Workload, port: ServicePort, call: Call) -> Step:
+    relevant = concerning(mesh.rules.authorization_policies, workload)
+    by_path = next((policy for policy in relevant if policy.names_paths), None)
+    if call.path == ANY_METHOD and by_path:
+        said = f"by the method: {by_path.namespace}/{by_path.name} names paths"
+        return Step("authorization", said, by_path.place)
     found = verdict(mesh.rules.authorization_policies, workload, port.target, call)
     if found.policy is None:
         return Step("authorization", "allowed: no policy is for it")
@@ -185,18 +194,6 @@ def _faults(mesh: Mesh, service: Service, fault: Fault | None) -> Iterator[Step]
     """A drill's goes before what is written."""
     drill = mesh.drills.get(service.host)
     if drill:
-        yield Step("drill", shown_fault(drill))
+        yield Step("drill", f"of calls {shown_fault(drill)}")
     elif fault:
-        yield Step("fault", shown_fault(fault), fault.place)
-
-
-def shown_fault(fault: Fault) -> str:
-    """What it does to how many calls."""
-    said = []
-    if fault.delay:
-        said.append(f"{100 * fault.delay.share / MILLION:g}% of calls {fault.delay.fixed_s:g} s late")
-    if fault.abort:
-        status = fault.abort.http_status
-        code = f"HTTP {status}" if status is not None else f"gRPC status {fault.abort.grpc_status}"
-        said.append(f"{100 * fault.abort.share / MILLION:g}% of calls end with {code}")
-    return ", ".join(said)
+        yield Step("fault", f"of calls {shown_fault(fault)}", fault.place)

@@ -86,6 +86,11 @@ class AuthorizationPolicy:
     rules: tuple[Rule, ...]
     place: Place = field(compare=False)
 
+    @property
+    def names_paths(self) -> bool:
+        """Whether which method is called matters to it."""
+        return any(operation.paths != Values() for rule in self.rules for operation in rule.operations)
+
 
 def concerning(policies: Iterable[AuthorizationPolicy], workload: Workload) -> list[AuthorizationPolicy]:
     """Those that hold for the workload: its namespace's and the mesh's, with its labels or without a selector."""

@@ -43,6 +43,22 @@ class Fault:
     place: Place | None = field(default=None, compare=False)
 
 
+def shown_fault(fault: Fault) -> str:
+    """What happens to how many of the calls, for a person."""
+    said = []
+    if fault.delay:
+        said.append(f"{_percent(fault.delay.share)} begin {fault.delay.fixed_s:g} s late")
+    if fault.abort and fault.abort.grpc_status is not None:
+        said.append(f"{_percent(fault.abort.share)} end with {GRPC_STATUSES[fault.abort.grpc_status]}")
+    elif fault.abort:
+        said.append(f"{_percent(fault.abort.share)} end with HTTP {fault.abort.http_status}")
+    return ", and ".join(said)
+
+
+def _percent(share: int) -> str:
+    return f"{share * 100 / MILLION:g}%"
+
+
 def share_of(percent: float) -> int:
     """Millionths, cut off as Istio does."""
     return int(percent * (MILLION // 100))

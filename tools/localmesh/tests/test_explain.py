@@ -139,12 +139,28 @@ def test_a_caller_that_may_not_is_said(paths: Paths) -> None:
     assert authorization.value.startswith("REFUSED")
 
 
+def test_what_depends_on_a_method_is_no_verdict_on_further_calls(paths: Paths) -> None:
+    """Where a policy names paths, nobody knows whether it lets in a call of some method; others are told as ever."""
+    file = paths.rules / "authorization.yaml"
+    text = file.read_text()
+    begin = text.index("metadata: {name: embedding,")
+    written = text[begin:].replace(
+        "    - from:", "    - to: [{operation: {paths: [/weft.embedding.v1.*]}}]\n      from:", 1
+    )
+    file.write_text(text[:begin] + written)
+    found = {(hop.client, hop.service): hop for hop in explain_call(paths.state, SEARCH).further}
+    [unknown] = steps(found["rag-0", "embedding"], "authorization")
+    assert unknown.value == "by the method: weft/embedding names paths"
+    assert unknown.place and unknown.place.file.name == "authorization.yaml"
+    assert steps(found["rag-0", "inference"], "authorization")[0].value == "allowed by weft/inference"
+
+
 def test_drills_and_faults_are_told(paths: Paths) -> None:
     """A drill stands in the hop to the service that it is on."""
     set_drill(paths.state, "rag.weft.svc.cluster.local", fault_of(delay_s=1.0, abort="UNAVAILABLE", percent=10))
     edge, rag = explain_call(paths.state, SEARCH).hops
     assert not steps(edge, "drill")
-    assert steps(rag, "drill")[0].value == "10% of calls 1 s late, 10% of calls end with gRPC status 14"
+    assert steps(rag, "drill")[0].value == "of calls 10% begin 1 s late, and 10% end with UNAVAILABLE"
 
 
 def test_every_method_of_every_contract_has_a_way(paths: Paths) -> None:
@@ -159,9 +175,19 @@ def test_every_method_of_every_contract_has_a_way(paths: Paths) -> None:
 
 
 @pytest.mark.parametrize(
+    "method", [f"/{SEARCH}", SEARCH.replace("/", "."), "SearchService.Search", "SearchService/Search"]
+)
+def test_a_method_may_be_called_by_its_service(paths: Paths, method: str) -> None:
+    """With the package or without it, with a dot or a slash."""
+    assert explain_call(paths.state, method).method == f"/{SEARCH}"
+
+
+@pytest.mark.parametrize(
     ("method", "said"),
     [
         ("weft.rag.v1.SearchService/Serch", "do you mean weft.rag.v1.SearchService/Search"),
+        ("weft.rag.v1.SerchService/Search", "do you mean weft.rag.v1.SearchService/Search"),
+        ("SearchService.Serch", "do you mean weft.rag.v1.SearchService/Search"),
         ("Search", "do you mean weft.rag.v1.SearchService/Search?"),
         ("", "no contract has a method ''"),
     ],
