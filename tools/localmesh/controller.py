@@ -17,7 +17,7 @@ from tools.localmesh.mesh import Edge, Json, Mesh
 from tools.localmesh.nodes import shown
 from tools.localmesh.pods import HOME_ZONE, Pod
 from tools.localmesh.problems import MeshError, Place, Problem
-from tools.localmesh.publish import Publisher, RejectedError
+from tools.localmesh.publish import Publisher, RejectedError, SlowError
 from tools.localmesh.serve import Server
 from tools.localmesh.state import Paths, keep, read_mesh
 from tools.localmesh.told import Board, read_status
@@ -42,6 +42,7 @@ class Controller:
         self._health = Health(self._on_health)
         self._publisher = Publisher(paths.folders.xds, paths.envoy, self._on_change)
         self._server = Server(paths.folders.xds, paths.envoy, self._publisher.content)
+        self._envoy_is_slow = False
         self._someone_is_ready = asyncio.Event()
         self._known: Stamps = {}
         self._read_at: Stamps = {}
@@ -84,13 +85,21 @@ class Controller:
 
     async def _follow_files(self) -> None:
         paths = self._paths
-        async for known in changes((paths.rules, paths.base), self._paths.followed, self._known):
+        await self._try_again()
+        async for known in changes((paths.rules, paths.base), paths.followed, self._known):
             self._known = known
+            await self._reload()
+            await self._try_again()
+
+    async def _try_again(self) -> None:
+        """While Envoy is no more than slow; the files are read anew each time."""
+        while self._envoy_is_slow:
             await self._reload()
 
     async def _reload(self) -> Sequence[Problem]:
         """Puts the files in force, or tells why not: the problems."""
         problems: Sequence[Problem] = ()
+        self._envoy_is_slow = False
         try:
             await self._put_in_force(await asyncio.to_thread(self._read))
             await asyncio.to_thread(self._keep)
@@ -98,6 +107,9 @@ class Controller:
             problems = error.problems
         except RejectedError as error:
             problems = [self._rejected(str(error))]
+        except SlowError as error:
+            self._envoy_is_slow = True
+            problems = [self._problem(f"{error}: the rules are tried again until it has; see `weft logs envoy`")]
         except Exception as error:  # a mistake in the translator leaves the old rules too
             logs.error("translation_failed", error)
             problems = [self._problem(f"the translator fails: {type(error).__name__}: {error}")]
@@ -109,7 +121,7 @@ class Controller:
         """Health and certificates are followed while the files are mended. What cannot be read leaves Envoy alone."""
         try:
             await self._put_in_force(await asyncio.to_thread(read_mesh, self._paths.kept, self._edge))
-        except (MeshError, RejectedError) as error:
+        except (MeshError, RejectedError, SlowError) as error:
             logs.error("nothing_was_kept", error)
         self._board.refused(problems)
 

@@ -29,6 +29,11 @@ class RejectedError(Exception):
     """Envoy does not take what it was given; the message is what it says. What was there before is there again."""
 
 
+class SlowError(Exception):
+    """Envoy has neither taken nor rejected what it was given within TAKEN_WITHIN_S. What was there before is there
+    again."""
+
+
 class Publisher:
     """The xDS folder, and the Envoy that follows it.
 
@@ -56,7 +61,7 @@ class Publisher:
 
         Endpoints, which are asked for when they are written, and clusters come first, and are warm before routes and
         listeners lead calls to them; what nothing leads to any more goes last. Waits for nothing while Envoy is not up:
-        it will find the files. Raises RejectedError, and then has put back what was there.
+        it will find the files. Raises RejectedError and SlowError, and then has put back what was there.
         """
         async with self._one_at_a_time:
             return await self._publish(new, endpoints_now)
@@ -123,7 +128,7 @@ class Publisher:
         return f".{kind}.{name.replace(':', '_')}.version_text" if name else f".{kind}.version_text", version
 
     async def _settle(self, written: Iterable[tuple[str, str] | None]) -> None:
-        """Waits until Envoy has taken these files, and has warmed what they name. Raises RejectedError."""
+        """Waits until Envoy has taken these files, and has warmed what they name. Raises as `publish` does."""
         wanted = [entry for entry in written if entry]
         deadline = time.monotonic() + TAKEN_WITHIN_S
         while wanted:
@@ -134,8 +139,8 @@ class Publisher:
                 raise RejectedError(await self._news())
             if not _total(stats, "warming_clusters") + _total(stats, "total_listeners_warming"):
                 wanted = [(name, version) for name, version in wanted if not _is_at(stats, name, version)]
-            if time.monotonic() > deadline:
-                raise RejectedError(f"it has not taken all of it within {TAKEN_WITHIN_S:g} s")
+            if wanted and time.monotonic() > deadline:
+                raise SlowError(f"Envoy has not answered within {TAKEN_WITHIN_S:g} s")
             await asyncio.sleep(POLL_S)
 
     def _put_back(self, before: Mapping[Path, bytes]) -> None:
