@@ -13,10 +13,11 @@ from tools.cli.stack_status import show_rules
 from tools.cli.tables import print_table
 from tools.localmesh.certificates import end_of, read_pair
 from tools.localmesh.drills import DrillError, drills, written_are_on
+from tools.localmesh.left_open import left_open
 from tools.localmesh.pods import Pod, read_pods
 from tools.localmesh.problems import MeshError
 from tools.localmesh.told import Status, read_status
-from tools.localmesh.workloads import read_registry
+from tools.localmesh.workloads import Registry, read_registry
 from tools.stack.mesh import PODS, MeshState
 
 COLUMNS = ("POD", "READY", "ADDRESS", "PROCESS", "ZONE", "IDENTITY", "CERTIFICATE UNTIL")
@@ -42,7 +43,9 @@ def run_status(state: Path, *, as_json: bool) -> int:
         status = read_status(folder)
         if status is None:
             raise NoMeshError("the mesh has told nothing yet: see `weft logs mesh`")
-        rows = [_row(folder, status, pod) for pod in read_pods(folder / PODS, read_registry(Path(status.base_folder)))]
+        registry = read_registry(Path(status.base_folder))
+        rows = [_row(folder, status, pod) for pod in read_pods(folder / PODS, registry)]
+        notes = _notes(status, registry)
         on = [told(host, fault) for host, fault in drills(folder).items()]
         on += [WRITTEN] if written_are_on(folder) else []
     except (NoMeshError, DrillError, MeshError, OSError) as error:
@@ -52,17 +55,26 @@ def run_status(state: Path, *, as_json: bool) -> int:
         rules = {"in_force": in_force, "folder": status.rules_folder, "since": _time(status.since)}
         problems = [asdict(problem) for problem in status.problems]
         pods = [asdict(row) for row in rows]
-        print(json.dumps({"rules": {**rules, "problems": problems}, "drills": on, "pods": pods}, indent=2))
+        rules |= {"problems": problems, "notes": notes}
+        print(json.dumps({"rules": rules, "drills": on, "pods": pods}, indent=2))
     else:
-        _show(status, rows, on)
+        _show(status, rows, [*notes, *on])
     return 0 if in_force and all(row.ready for row in rows) else 1
 
 
-def _show(status: Status, rows: list[PodRow], on: list[str]) -> None:
+def _notes(status: Status, registry: Registry) -> list[str]:
+    """On the files; of those that were refused the problems are told."""
+    try:
+        return list(left_open(Path(status.rules_folder), registry)) if not status.problems else []
+    except MeshError:  # they have just been spoilt
+        return []
+
+
+def _show(status: Status, rows: list[PodRow], lines: list[str]) -> None:
     problems = tuple(problem.message for problem in status.problems)
     show_rules(MeshState(status.rules_folder, status.since, problems))
-    for drill in on:
-        print(drill)
+    for line in lines:
+        print(line)
     print_table(COLUMNS, [[_cell(value) for value in asdict(row).values()] for row in rows])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 from tools.cli.__main__ import app
 from tools.cli.mesh_faults import told
 from tools.localmesh.drills import drills, fault_of, written_are_on
-from tools.stack.mesh import FOLDER
+from tools.localmesh.workloads import BASE
+from tools.stack.mesh import FOLDER, RULES
 from tools.stack.snapshot import PartSnapshot, Snapshot, process_start, write_snapshot
 
 INFERENCE = "inference.weft.svc.cluster.local"
@@ -101,6 +103,28 @@ def test_the_written_faults_come_and_go(state: Path) -> None:
     assert weft("faults", "off", *shown) == (0, "No drill is on.\n", "")
     assert on not in weft("status", *shown)[1]
     assert not written_are_on(state / FOLDER)
+
+
+def test_what_the_rules_leave_open_is_told(state: Path, tmp_path: Path) -> None:
+    """A file that is left out, and calls that come in without mutual TLS: a line each, and none for the rules as they
+    are."""
+    rules = tmp_path / "rules"
+    shutil.copytree(RULES, rules)
+    told = {"pid": 1, "edge": "127.0.0.1:1", "rules_folder": str(rules), "base_folder": str(BASE), "since": LATER}
+    (state / FOLDER / "status.json").write_text(json.dumps({**told, "problems": [], "ready": [], "drills": []}))
+    (state / FOLDER / "pods.json").write_text("[]")
+    shown = ("status", "--json", "--state", str(state))
+    assert json.loads(weft(*shown)[1])["rules"]["notes"] == []
+    for file, old, new in (
+        ("kustomization.yaml", "  - authorization.yaml\n", ""),
+        ("identity.yaml", "mode: STRICT", "mode: PERMISSIVE"),
+    ):
+        (rules / file).write_text((rules / file).read_text().replace(old, new))
+    left_out, open_one = json.loads(weft(*shown)[1])["rules"]["notes"]
+    assert left_out == f"{rules}/authorization.yaml is not in force: kustomization.yaml does not list it"
+    assert open_one.startswith(f"Mutual TLS is PERMISSIVE ({rules}/identity.yaml:")
+    assert open_one.endswith("inference, inference-gpu, triton, triton-gpu")
+    assert left_out in weft("status", "--state", str(state))[1]
 
 
 def test_a_drill_that_is_not_in_force_is_told(state: Path) -> None:
