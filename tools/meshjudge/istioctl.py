@@ -11,7 +11,7 @@ EXPECTED: Mapping[tuple[str, str], str] = {
     ("IST0133", "EnvoyFilter weft/transcoding"): "the edge's transcoder has no other API; Envoy's version is pinned",
     ("IST0151", "EnvoyFilter weft/transcoding"): "it is relative to the router, which every HTTP chain ends with",
 }
-"""Messages that are no mistakes: a code and whose it is, and why."""
+"""Messages that are no mistakes: a code and whose it is, and why. One that does not come is told."""
 TIMEOUT_S = 60.0
 
 
@@ -28,11 +28,13 @@ def istioctl_finds(binary: Path, files: Sequence[Path], kubernetes: Path) -> lis
         messages = json.loads(analyzed.stdout)
     except ValueError:
         return [*found, f"istioctl analyze exit code {analyzed.returncode}: {analyzed.stdout}{analyzed.stderr}"]
+    missed = set(EXPECTED)
     for message in messages:
         code, origin = message["code"], message.get("origin", "")
+        missed.discard((code, origin))
         if (code, origin) not in EXPECTED:
             found.append(f"istioctl analyze: {message['level']} {code} ({origin}): {message['message']}")
-    return found
+    return found + [f"istioctl analyze no longer says {code} ({origin}), which is expected" for code, origin in missed]
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

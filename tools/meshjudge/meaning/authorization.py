@@ -89,18 +89,19 @@ def _leaf(message: Any) -> Tree:
     if message.has("metadata"):
         return _metadata(message.take("metadata"))
     if message.has("filter_state"):
-        state = message.take("filter_state")
-        return f"state {state['key']} {text_match(state['string_match'])}"
+        with reading("FilterStateMatcher", message.take("filter_state")) as state:
+            return f"state {state.take('key')} {text_match(state.take('string_match'))}"
     if message.has("uri_template"):
-        template = message.take("uri_template")["typed_config"]["path_template"]
-        return f"path like {template}"
+        with reading("TypedExtension", message.take("uri_template")) as template:
+            return f"path like {template.take('typed_config')['path_template']}"
     raise UnreadError(f"a condition of RBAC that is not read: {message.__dict__}")
 
 
 def _metadata(fields: dict[str, Any]) -> str:
-    keys = ".".join(step["key"] for step in fields["path"])
-    not_ = "not " if fields.get("invert", False) else ""
-    return f"{not_}metadata {fields['filter']} {keys} is {fields['value']}"
+    with reading("MetadataMatcher", fields) as message:
+        keys = ".".join(step["key"] for step in message.take("path"))
+        not_ = "not " if message.take("invert", False) else ""
+        return f"{not_}metadata {message.take('filter')} {keys} is {message.take('value')}"
 
 
 def _inverted(text: str) -> Tree:

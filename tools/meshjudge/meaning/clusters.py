@@ -167,7 +167,8 @@ def _protocol(message: Any) -> dict[str, Any]:
             downstream = http.take("use_downstream_protocol_config")
             if "http2_protocol_options" in explicit:
                 found["http"] = "2"
-                found["most_streams"] = explicit["http2_protocol_options"].get("max_concurrent_streams")
+                with reading("Http2ProtocolOptions", explicit["http2_protocol_options"]) as http2:
+                    found["most_streams"] = http2.take("max_concurrent_streams")
             else:
                 found["http"] = "as the caller's" if downstream is not None else "1.1"
             with reading("CommonHttpProtocolOptions", http.take("common_http_protocol_options")) as common:
@@ -231,6 +232,7 @@ def _names(listed: Sequence[dict[str, Any]], names: Mapping[str, str]) -> list[s
                 raise UnreadError(f"an endpoint's weight: {weight}")
             if message.take("health_status", "UNKNOWN") not in ("UNKNOWN", "HEALTHY"):
                 continue
-            socket = message.take("endpoint")["address"]["socket_address"]
+            with reading("EndpointAddress", message.take("endpoint")) as one:
+                socket = one.take("address")["socket_address"]
         found.append(f"{names[socket['address']]}:{socket['port_value']}")
     return found

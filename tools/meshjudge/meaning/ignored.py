@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 _NAME = "a name: of statistics, logs or the interface for debugging"
 _OBSERVED = "what is logged, counted or traced, not what happens to a call"
-_TRANSPORT_OF_CONFIGURATION = "where Envoy gets this from: istiod's stream here, files there"
+_TRANSPORT_OF_CONFIGURATION = "where Envoy gets this from: istiod's stream there, a laptop's controller and files here"
 _EXTENSION = "the name of the message beside it"
 
 IGNORED: Mapping[str, Mapping[str, str]] = {

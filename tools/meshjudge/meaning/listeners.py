@@ -113,12 +113,15 @@ def _authority(mutations: Sequence[dict[str, Any]]) -> str | None:
 
 
 def manager_of(filter_chain: dict[str, Any]) -> dict[str, Any] | None:
-    """The configuration of the chain's HTTP connection manager, where it has one."""
-    for each in filter_chain.get("filters", ()):
-        if type_of(each.get("typed_config", {})) == "HttpConnectionManager":
-            config: dict[str, Any] = each["typed_config"]
-            return config
-    return None
+    """The configuration of the chain's HTTP connection manager, None where there is another filter in its place.
+    Raises UnreadError for filters before it: they would look at the connection too."""
+    configs = [each.get("typed_config", {}) for each in filter_chain.get("filters", ())]
+    if not configs or type_of(configs[-1]) != "HttpConnectionManager":
+        return None
+    *before, config = configs
+    if before:
+        raise UnreadError(f"network filters before the HTTP connection manager: {list(map(type_of, before))}")
+    return dict(config)
 
 
 def only_host(route_configuration: dict[str, Any]) -> dict[str, Any] | None:

@@ -64,7 +64,8 @@ def _route(route: dict[str, Any], above: dict[str, Any]) -> tuple[str, dict[str,
             does["redirect"] = _redirect(message.take("redirect"))
         elif message.has("direct_response"):
             with reading("DirectResponseAction", message.take("direct_response")) as answer:
-                body = (answer.take("body") or {}).get("inline_string", "")
+                with reading("DataSource", answer.take("body")) as source:
+                    body = source.take("inline_string", "")
                 does["answer"] = f"{answer.take('status')} {body}".strip()
         else:
             raise UnreadError(f"a route without an action: {route}")
@@ -74,15 +75,14 @@ def _route(route: dict[str, Any], above: dict[str, Any]) -> tuple[str, dict[str,
 def _match(fields: dict[str, Any]) -> str:
     with reading("RouteMatch", fields) as message:
         case = "" if message.take("case_sensitive", True) else " (any case)"
-        paths = {
-            "path": f"path = {message.take('path')}{case}" if message.has("path") else "",
-            "under": f"path under {message.take('path_separated_prefix')}{case}"
-            if message.has("path_separated_prefix")
-            else "",
-            "regex": f"path ~ {regex(message.take('safe_regex'))}" if message.has("safe_regex") else "",
-        }
+        parts = []
+        if message.has("path"):
+            parts.append(f"path = {message.take('path')}{case}")
+        if message.has("path_separated_prefix"):
+            parts.append(f"path under {message.take('path_separated_prefix')}{case}")
+        if message.has("safe_regex"):
+            parts.append(f"path ~ {regex(message.take('safe_regex'))}")
         prefix = message.take("prefix", "")
-        parts = [text for text in paths.values() if text]
         if prefix not in ("", "/"):
             parts.append(f"path starts {prefix}{case}")
         parts += sorted(header_match(each) for each in message.take("headers", ()))
@@ -108,7 +108,7 @@ def _forward(fields: dict[str, Any]) -> dict[str, Any]:
             host_rewrite=message.take("host_rewrite_literal"),
             auto_host_rewrite=message.take("auto_host_rewrite"),
             mirrors=[_mirror(each) for each in message.take("request_mirror_policies", ())],
-            hash_on=[_hashed(each) for each in message.take("hash_policy", ())],
+            hash_on=message.take("hash_policy", []),
         )
 
 
@@ -189,10 +189,6 @@ def _mirror(fields: dict[str, Any]) -> str:
         message.take("trace_sampled")
         message.take("disable_shadow_host_suffix_append")
         return f"{percent(share)} to {destination(message.take('cluster'))}"
-
-
-def _hashed(fields: dict[str, Any]) -> dict[str, Any]:
-    return dict(fields)
 
 
 def _redirect(fields: dict[str, Any]) -> dict[str, Any]:

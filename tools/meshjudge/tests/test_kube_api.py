@@ -29,8 +29,8 @@ def read(url: str, **headers: str) -> Any:
 def test_endpoints_are_the_replicas_that_a_service_selects(api: str) -> None:
     """By their addresses, with the pods' port."""
     found = read(f"{api}/apis/discovery.k8s.io/v1/namespaces/weft/endpointslices/triton-gpu")
-    pods = read(f"{api}/api/v1/namespaces/weft/pods?fieldSelector=metadata.name%3Dtriton-gpu-0")["items"]
-    assert [each["addresses"] for each in found["endpoints"]] == [[pod["status"]["podIP"]] for pod in pods]
+    (pod,) = read(f"{api}/api/v1/namespaces/weft/pods?fieldSelector=metadata.name%3Dtriton-gpu-0")["items"]
+    assert [each["addresses"] for each in found["endpoints"]] == [[pod["status"]["podIP"]]]
     assert [port["port"] for port in found["ports"]] == [8001]
 
 
@@ -42,15 +42,21 @@ def test_only_workloads_in_the_mesh_have_sidecars(api: str) -> None:
 
 
 def test_a_watch_tells_first_what_is_there(api: str) -> None:
-    """An event for each object, and then stays open."""
-    first = read(f"{api}/api/v1/namespaces?watch=true&sendInitialEvents=true")
-    assert (first["type"], first["object"]["kind"]) == ("ADDED", "Namespace")
+    """An event for each object, and then that these were all."""
+    listed = read(f"{api}/api/v1/namespaces")["items"]
+    with urllib.request.urlopen(f"{api}/api/v1/namespaces?watch=true&sendInitialEvents=true", timeout=10) as answer:
+        events = [json.loads(answer.readline()) for _ in range(len(listed) + 1)]
+    assert [event["object"] for event in events if event["type"] == "ADDED"] == listed
+    assert (events[-1]["type"], events[-1]["object"]["kind"]) == ("BOOKMARK", "Namespace")
+    assert events[-1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 
 def test_metadata_alone_can_be_asked_for(api: str) -> None:
     """As istiod does for what it only counts."""
+    whole = read(f"{api}/api/v1/nodes")["items"]
     listed = read(f"{api}/api/v1/nodes", Accept="application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
     assert listed["kind"] == "PartialObjectMetadataList"
+    assert [each["metadata"] for each in listed["items"]] == [each["metadata"] for each in whole] != []
     assert all(each.keys() == {"apiVersion", "kind", "metadata"} for each in listed["items"])
 
 
