@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import shlex
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import RunningStack
-from tests.edge.wire import events, frames, kind
+from tests.edge.wire import TRAILERS, events, frames, kind
+from tests.node import needs_node
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "rest.md").read_text()
@@ -140,10 +140,10 @@ def test_the_description(ran: list[Ran]) -> None:
 def test_grpc_web(ran: list[Ran]) -> None:
     """A message, and trailers."""
     (_, message), (flags, _) = frames(base64.b64decode(of(ran, "application/grpc-web+proto")))
-    assert (b"local" in message, flags) == (True, 0x80)
+    assert (b"local" in message, flags) == (True, TRAILERS)
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="there is no node to run the program of a page with")
+@needs_node
 def test_the_program_of_a_page(entry: str, checkout: Path) -> None:
     """It prints the answer as it comes, and knows its end."""
     (program,) = (block.text for block in BLOCKS if block.language == "js")

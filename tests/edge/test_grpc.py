@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 import weft.client
 from libs.contracts.policies import own_services
 from tests.edge.conftest import COLLECTION, TENANT
-from tests.edge.wire import frame, frames, from_text, trailers
+from tests.edge.wire import TRAILERS, frame, frames, from_text, trailers
 from weft.gateway.v1 import identity_service_pb2
 from weft.rag.v1 import answer_service_pb2
 
@@ -34,7 +34,7 @@ def streamed(body: bytes) -> list[str | None]:
     """The events of a whole stream. Its last frame, and no other, has trailers, and they say that all is well."""
     *messages, last = list(frames(body))
     assert {flags for flags, _ in messages} == {0}
-    assert (last[0], trailers(last[1])["grpc-status"]) == (0x80, "0")
+    assert (last[0], trailers(last[1])["grpc-status"]) == (TRAILERS, "0")
     return [answer_service_pb2.StreamAnswerResponse.FromString(content).WhichOneof("event") for _, content in messages]
 
 
@@ -43,7 +43,7 @@ async def test_a_unary_call_by_grpc_web(rest: httpx.AsyncClient) -> None:
     answer = await rest.post(WHO_AM_I, content=frame(b""), headers=BINARY)
     (_, message), (flags, last) = frames(answer.content)
     assert identity_service_pb2.WhoAmIResponse.FromString(message).tenant == TENANT
-    assert (flags, trailers(last)["grpc-status"]) == (0x80, "0")
+    assert (flags, trailers(last)["grpc-status"]) == (TRAILERS, "0")
 
 
 async def test_a_stream_by_grpc_web(rest: httpx.AsyncClient, collection: str) -> None:

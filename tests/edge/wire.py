@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 TRAILERS = 0x80
+"""The flags of the frame of gRPC-Web that ends an answer."""
 _DETAIL = "type.googleapis.com/google.rpc."
 
 

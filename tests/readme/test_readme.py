@@ -20,6 +20,7 @@ import pytest
 
 from libs.parts.processes import python_environment
 from tests.conftest import RunningStack
+from tests.node import NODE_MODULES, needs_node
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -127,14 +128,11 @@ def test_the_python_programs(checkout: Path, stack: RunningStack) -> None:
     assert vector == "(1, 384)\n"
 
 
-@pytest.mark.skipif(
-    not os.environ.get("WEFT_NODE_MODULES"),
-    reason="WEFT_NODE_MODULES does not name a node_modules folder with @grpc/grpc-js and @grpc/proto-loader",
-)
+@needs_node
 def test_the_node_program(checkout: Path, stack: RunningStack) -> None:
     """A language that loads the contracts at run time streams the same answer."""
     (program,) = (block.text for block in BLOCKS if block.language == "js")
-    (checkout / "node_modules").symlink_to(os.environ["WEFT_NODE_MODULES"])
+    (checkout / "node_modules").symlink_to(NODE_MODULES)
     (checkout / "ask.mjs").write_text(with_address(program, stack))
 
     assert re.search(r"\[[1-5]\]", run(checkout, stack, ["node", "ask.mjs"]))
