@@ -41,6 +41,7 @@ CONTENT = "Warp threads run along the loom. Weft threads cross them. A shuttle c
 WITHIN_S = 60.0
 PIECES = 5
 PAUSE_S = 0.3
+AT_A_TIME = 24
 PACE_S = 0.03
 """Between a caller's calls under load: what is tested there needs the processor too."""
 
@@ -220,6 +221,18 @@ async def under_load(*callers: Sequence[Call]) -> AsyncIterator[Load]:
             yield load
         finally:
             over.set()
+
+
+async def many(call: Call, calls: int) -> Load:
+    """So many of one kind, some at a time."""
+    load, free = Load(), asyncio.Semaphore(AT_A_TIME)
+
+    async def one() -> None:
+        async with free:
+            await load.call(call)
+
+    await asyncio.gather(*(one() for _ in range(calls)))
+    return load
 
 
 def told(error: BaseException) -> str:

@@ -77,18 +77,16 @@ class RunningMesh(RunningStack):
 
     def arrived(self, workload: str) -> Counter[str]:
         """How many calls each replica of a Deployment got so far, by its pod's name: what its proxy handed to it."""
-        found: Counter[str] = Counter()
-        for name, value in self.stats(r"^cluster\.inbound\|.*\.upstream_rq_total$").items():
-            pod = name.removesuffix(".upstream_rq_total").rpartition("@")[2]
-            if pod.rpartition("-")[0] == workload:
-                found[pod] += value
-        return found
+        return self._handed(workload, "upstream_rq_total")
 
     def under_way(self, workload: str) -> Counter[str]:
         """How many calls each replica of a Deployment has now, by its pod's name."""
+        return self._handed(workload, "upstream_rq_active")
+
+    def _handed(self, workload: str, number: str) -> Counter[str]:
         found: Counter[str] = Counter()
-        for name, value in self.stats(r"^cluster\.inbound\|.*\.upstream_rq_active$").items():
-            pod = name.removesuffix(".upstream_rq_active").rpartition("@")[2]
+        for name, value in self.stats(rf"^cluster\.inbound\|.*\.{number}$").items():
+            pod = name.removesuffix(f".{number}").rpartition("@")[2]
             if pod.rpartition("-")[0] == workload:
                 found[pod] += value
         return found
@@ -154,6 +152,19 @@ class RunningMesh(RunningStack):
         before = self.status().published
         write_whole(self.rules / file, text)
         await self.eventually_published(before)
+
+    async def make_standard_slow(self, delay_s: int) -> None:
+        """What a slow model would do to who waits for it: each execution on a standard replica begins so late. Only
+        executions: that models are asked for their health is as quick as ever."""
+        before = "  hosts: [triton.weft.svc.cluster.local]\n  http:\n"
+        slow = (
+            "    - name: slow\n"
+            "      match: [{uri: {exact: /inference.GRPCInferenceService/ModelStreamInfer}}]\n"
+            "      route:\n        - destination: {host: triton.weft.svc.cluster.local}\n"
+            "      retries: {attempts: 0}\n"
+            f"      fault: {{delay: {{percentage: {{value: 100}}, fixedDelay: {delay_s}s}}}}\n"
+        )
+        await self.change("routing.yaml", (before, before + slow))
 
     async def end_drills(self) -> None:
         """Returns when there is none."""

@@ -10,9 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.mesh.calls import Caller
+from tests.mesh.calls import Caller, many
 from tests.mesh.running import RunningMesh, resume
-from tests.mesh.test_shares_of_calls import many
 
 pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
 

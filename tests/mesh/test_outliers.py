@@ -39,18 +39,13 @@ async def test_a_replica_that_fails_is_left_out_until_it_is_well(mesh: RunningMe
     set_drill(mesh.state, TRITON_GPU, fault_of(abort="UNAVAILABLE", percent=100))
     await mesh.eventually_published(before)
     async with under_load([caller.list_models], [caller.list_models], [caller.list_models]) as load:
-        await eventually(lambda: ejected(mesh), within_s=BACK_WITHIN_S)
+        await eventually(lambda: mesh.ejected("inference"), within_s=BACK_WITHIN_S)
         assert GPU_POD in mesh.status().ready, "it is not its health that keeps it out"
         await mesh.end_drills()
-        await eventually(lambda: not ejected(mesh), within_s=BACK_WITHIN_S)
+        await eventually(lambda: not mesh.ejected("inference"), within_s=BACK_WITHIN_S)
         await eventually_called(mesh, "inference-gpu", GPU_POD)
     assert load.failures == []
     assert ejections(mesh) > 0
-
-
-def ejected(mesh: RunningMesh) -> int:
-    """How many proxies leave a replica of inference out now."""
-    return sum(mesh.stats(r"\|\|weft/inference@.*outlier_detection\.ejections_active$").values())
 
 
 def ejections(mesh: RunningMesh) -> int:

@@ -22,28 +22,10 @@ SLOTS = 3  # of a model in each replica (tools/stack/start.py)
 WAITING = 30
 """Calls that want a standard replica at a time: more than all of its slots."""
 CALLS = 30
-SLOW = """\
-      fault: {{delay: {{percentage: {{value: 100}}, fixedDelay: {delay}}}}}
-"""
-"""What a slow model would do to who waits for it: each execution on a standard replica begins late."""
+DELAY_S = 2
 UNHINDERED = 4.0
 """Urgent calls may take so many times as long as on an idle stack: the machine has other things to do as well. Those
 that met the standard replicas would take hundreds of times as long."""
-
-
-async def make_standard_slow(mesh: RunningMesh, delay: str = "2s") -> None:
-    """Only executions: that models are asked for their health is as quick as ever."""
-    await mesh.change(
-        "routing.yaml",
-        (
-            "  hosts: [triton.weft.svc.cluster.local]\n  http:\n",
-            "  hosts: [triton.weft.svc.cluster.local]\n  http:\n"
-            "    - name: slow\n"
-            "      match: [{uri: {exact: /inference.GRPCInferenceService/ModelStreamInfer}}]\n"
-            "      route:\n        - destination: {host: triton.weft.svc.cluster.local}\n"
-            "      retries: {attempts: 0}\n" + SLOW.format(delay=delay),
-        ),
-    )
 
 
 async def median_s(caller: Caller) -> float:
@@ -70,7 +52,7 @@ async def test_the_urgent_go_on(mesh: RunningMesh) -> None:
     ):
         await median_s(urgent)
         idle_s = await median_s(urgent)
-        await make_standard_slow(mesh)
+        await mesh.make_standard_slow(DELAY_S)
         async with under_load(*([patient.generate] for _ in range(WAITING))) as load:
             await eventually(lambda: is_saturated(mesh), within_s=20.0)
             busy_s = await median_s(urgent)

@@ -10,7 +10,7 @@ import pytest
 
 from libs.config.files import write_whole
 from tests.commands import run_weft
-from tests.mesh.calls import Call, Caller, Load
+from tests.mesh.calls import Caller, many
 from tests.mesh.running import RunningMesh
 from tests.mesh.shares import bounds
 from tools.localmesh.drills import fault_of, set_drill
@@ -18,22 +18,9 @@ from tools.localmesh.drills import fault_of, set_drill
 pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
 
 CALLS = 600
-AT_A_TIME = 24
 RAG = "rag.weft.svc.cluster.local"
 DELAY_S = 1.0
 TIMER_S = 0.05  # so early may a timer be
-
-
-async def many(call: Call, calls: int = CALLS) -> Load:
-    """So many calls, some at a time."""
-    load, free = Load(), asyncio.Semaphore(AT_A_TIME)
-
-    async def one() -> None:
-        async with free:
-            await load.call(call)
-
-    await asyncio.gather(*(one() for _ in range(calls)))
-    return load
 
 
 @pytest.mark.parametrize(("stable", "canary"), [(100, 0), (80, 20), (1, 99)])
@@ -43,7 +30,7 @@ async def test_a_canary_gets_its_weight(mesh: RunningMesh, caller: Caller, stabl
         weights = ("weight: 100\n", f"weight: {stable}\n"), ("weight: 0\n", f"weight: {canary}\n")
         await mesh.change("routing.yaml", *weights)
     before = mesh.arrived("rag"), mesh.arrived("rag-canary")
-    load = await many(caller.get_collection)
+    load = await many(caller.get_collection, CALLS)
     got = sum((mesh.arrived("rag") - before[0]).values()), sum((mesh.arrived("rag-canary") - before[1]).values())
     assert load.failures == []
     # The gateways' questions for health go the same ways.
@@ -57,12 +44,12 @@ async def test_a_drill_aborts_its_percentage(mesh: RunningMesh, caller: Caller) 
     before = mesh.status().published
     set_drill(mesh.state, RAG, fault_of(abort="UNAVAILABLE", percent=20))
     await mesh.eventually_published(before)
-    load = await many(caller.get_collection)
+    load = await many(caller.get_collection, CALLS)
     least, most = bounds(CALLS, 0.2)
     assert least <= len(load.failures) <= most
     assert {failure.split(":")[1].strip() for failure in load.failures} == {"UNAVAILABLE"}
     await mesh.end_drills()
-    assert (await many(caller.get_collection)).failures == []
+    assert (await many(caller.get_collection, CALLS)).failures == []
 
 
 async def test_a_drill_delays_its_percentage(mesh: RunningMesh, caller: Caller) -> None:
@@ -79,7 +66,7 @@ async def test_a_drill_delays_its_percentage(mesh: RunningMesh, caller: Caller) 
         late += time.monotonic() - began > DELAY_S - TIMER_S
 
     injected, calls = delays(mesh), arrived(mesh)
-    load = await many(timed)
+    load = await many(timed, CALLS)
     injected, calls = delays(mesh) - injected, arrived(mesh) - calls
     assert load.failures == []
     least, most = bounds(calls, 0.1)
@@ -106,7 +93,7 @@ async def test_written_faults(mesh: RunningMesh, caller: Caller) -> None:
     done = await asyncio.to_thread(run_weft, mesh.stack.state, "mesh", "faults", "on")
     assert done.returncode == 0, done.stderr
     await mesh.eventually_published(before)
-    load = await many(caller.get_collection)
+    load = await many(caller.get_collection, CALLS)
     least, most = bounds(CALLS, 0.15)
     assert least <= len(load.failures) <= most
     before = mesh.status().published
@@ -120,7 +107,7 @@ async def test_what_the_rules_say_of_faults(mesh: RunningMesh, caller: Caller) -
     """A fault in a VirtualService holds for its route alone."""
     fault = "abort: {percentage: {value: 30}, grpcStatus: UNAVAILABLE}"
     await mesh.change("routing.yaml", ("    - name: shares\n", f"    - name: shares\n      fault: {{{fault}}}\n"))
-    load, others = await asyncio.gather(many(caller.get_collection), many(caller.list_models, 100))
+    load, others = await asyncio.gather(many(caller.get_collection, CALLS), many(caller.list_models, 100))
     least, most = bounds(CALLS, 0.3)
     assert least <= len(load.failures) <= most
     assert {failure.split(":")[1].strip() for failure in load.failures} == {grpc.StatusCode.UNAVAILABLE.name}

@@ -12,7 +12,6 @@ import pytest
 from libs.testing.eventually import eventually
 from tests.mesh.calls import Call, Caller, Load
 from tests.mesh.running import RunningMesh
-from tests.mesh.test_priority import make_standard_slow
 
 pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
 
@@ -39,7 +38,7 @@ async def test_streams_live_longer_than_any_timeout(mesh: RunningMesh, caller: C
     """With two seconds for every unary call, and for every try of it, streams that take more, busy or silent, end well;
     a unary call that takes as long does not."""
     await shorten(mesh)
-    await make_standard_slow(mesh, f"{2 * SHORT_S}s")
+    await mesh.make_standard_slow(2 * SHORT_S)
     streams = [lambda: caller.infer_stream(PIECES), caller.stream_generate, caller.stream_answer]
     load, began = Load(), time.monotonic()
     await asyncio.gather(*(load.call(stream) for stream in streams))
