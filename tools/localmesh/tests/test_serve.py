@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from libs.testing.eventually import eventually
 from tools.localmesh.envoy.sources import SOCKET, resource_file
 from tools.localmesh.serve import AGAIN_AFTER_S, Server
 
@@ -24,13 +25,25 @@ class Asked:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[Path, bytes] = {}
-        self.server = Server(folder, folder, self._files.get)
+        self._looks = 0
+        self.server = Server(folder, folder, self._content)
+
+    def _content(self, file: Path) -> bytes | None:
+        self._looks += 1
+        return self._files.get(file)
 
     def put(self, version: str) -> None:
         """The routes become another version."""
         made = {"version_info": version, "resources": []}
         self._files[resource_file(self._folder, "rds", NAME)] = json.dumps(made).encode()
         self.server.changed()
+
+    async def waiting(self) -> asyncio.Task[str]:
+        """Of an Envoy that has asked before there was anything, and that the server has found nothing for."""
+        looks = self._looks
+        task = asyncio.create_task(self.ask(""))
+        await eventually(lambda: self._looks > looks)
+        return task
 
     async def ask(self, version: str, name: str = NAME) -> str:
         """For the routes, having a version; which version is the answer."""
@@ -65,7 +78,7 @@ async def test_what_is_new_at_once(asked: Asked) -> None:
 
 async def test_what_becomes_new(asked: Asked) -> None:
     """Whoever has all there is, or asks for what there is none of, waits until there is."""
-    early = asyncio.create_task(asked.ask(""))
+    early = await asked.waiting()
     done, _ = await asyncio.wait([early], timeout=0.2)
     assert not done
     asked.put("1")
@@ -128,8 +141,7 @@ async def test_who_hangs_up_is_forgotten(asked: Asked) -> None:
     """A connection that is reset while it waits for an answer is no error either."""
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-    waiting = asyncio.create_task(asked.ask(""))
-    await asyncio.wait([waiting], timeout=0.1)
+    waiting = await asked.waiting()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     asked.put("1")
@@ -142,8 +154,7 @@ async def test_a_stop_ends_all(tmp_path: Path) -> None:
     """Who waits is hung up on, and the socket is gone."""
     found = Asked(tmp_path)
     await found.server.start()
-    waiting = asyncio.create_task(found.ask(""))
-    await asyncio.wait([waiting], timeout=0.1)
+    waiting = await found.waiting()
     await found.server.stop()
     with pytest.raises(asyncio.IncompleteReadError):
         await waiting

@@ -15,6 +15,8 @@ from tools.localmesh.rules.gateways import Gateway, Server
 from tools.localmesh.rules.tests.written import RAG, TO_RAG, virtual_service, written
 
 HERE = Place(Path("anywhere"), 1)
+SERVER = Server(8080, "plain", False, ("*",), "TLSV1_2", HERE)
+GATEWAY = Gateway("edge", "weft", {}, (SERVER,), HERE)
 CLUSTER = f"outbound|50051||{RAG}@client-0"
 PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 RETRIES = {
@@ -257,10 +259,9 @@ def test_private(tmp_path: Path) -> None:
     mine = routes(a_mesh(tmp_path, written("VirtualService", spec)))
     others = routes(a_mesh(tmp_path, written("VirtualService", spec, namespace="other")))
     assert (mine[0]["name"], others[0]["name"]) == ("a", "default")
-    server = Server(8080, "plain", False, ("*",), "TLSV1_2", HERE)
     edge = written("VirtualService", spec.replace("http:", "gateways: [weft/edge]\nhttp:"), namespace="other")
     mesh = a_mesh(tmp_path, edge)
-    (host,) = edge_routes(mesh, client(mesh), Gateway("edge", "weft", {}, (server,), HERE), server)["virtual_hosts"]
+    (host,) = edge_routes(mesh, client(mesh), GATEWAY, SERVER)["virtual_hosts"]
     assert host["routes"] == []
 
 
@@ -271,8 +272,7 @@ def test_edge(tmp_path: Path) -> None:
         for name, hosts in (("one", "['*']"), ("two", "[api.example]"))
     ]
     mesh = a_mesh(tmp_path, *rules, virtual_service(f"- name: mesh\n  {TO_RAG}", name="three"))
-    server = Server(8080, "plain", False, ("*",), "TLSV1_2", HERE)
-    found = edge_routes(mesh, client(mesh), Gateway("edge", "weft", {}, (server,), HERE), server)
+    found = edge_routes(mesh, client(mesh), GATEWAY, SERVER)
     assert [(host["name"], host["domains"]) for host in found["virtual_hosts"]] == [
         ("*:8080", ["*"]),
         ("api.example:8080", ["api.example"]),
@@ -284,8 +284,7 @@ def test_edge(tmp_path: Path) -> None:
 def test_edge_without_rules(tmp_path: Path) -> None:
     """A server for which there are no rules knows no way."""
     mesh = a_mesh(tmp_path, PLAIN)
-    server = Server(8080, "plain", False, ("*",), "TLSV1_2", HERE)
-    (host,) = edge_routes(mesh, client(mesh), Gateway("edge", "weft", {}, (server,), HERE), server)["virtual_hosts"]
+    (host,) = edge_routes(mesh, client(mesh), GATEWAY, SERVER)["virtual_hosts"]
     assert (host["domains"], host["routes"]) == (["*"], [])
 
 
