@@ -165,7 +165,7 @@ def test_a_filter_before_the_manager_is_an_error() -> None:
     """A network filter has its say before any call is seen."""
     manager = {"typed_config": {"@type": "type.googleapis.com/lab.HttpConnectionManager", "stat_prefix": "a"}}
     assert manager_of({"filters": [manager]}) == manager["typed_config"]
-    with pytest.raises(UnreadError, match="before the HTTP connection manager: .'RBAC'"):
+    with pytest.raises(UnreadError, match=r"before the HTTP connection manager: \['RBAC'\]"):
         manager_of({"filters": [{"typed_config": {"@type": "type.googleapis.com/lab.RBAC"}}, manager]})
 
 
