@@ -19,7 +19,7 @@ from tools.localmesh.pods import Pod, outbound_address
 from tools.localmesh.rules.judging import Call
 from tools.localmesh.state import Paths, read_mesh
 from tools.localmesh.told import read_status
-from tools.localmesh.workloads import Service, ServicePort, includes
+from tools.localmesh.workloads import Service, ServicePort
 
 GATEWAY = "gateway"
 OF_A_METHOD = frozenset({"route", "match", "handed on", "timeout", "retries"})
@@ -107,7 +107,7 @@ def _method(name: str) -> Method:
 def _from_outside(mesh: Mesh, method: Method) -> Hop:
     """What a caller sends as a priority does not come in."""
     for pod, gateway in product(mesh.pods, mesh.rules.gateways):
-        if pod.app or not includes(pod.workload.labels, gateway.selector):
+        if pod.app or not gateway.selects(pod.workload.namespace, pod.workload.labels):
             continue
         server = next((one for one in gateway.servers if one.https == bool(mesh.edge.certificate)), None)
         targets = edge_targets(mesh, pod, gateway, server) if server else []

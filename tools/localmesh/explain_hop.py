@@ -65,7 +65,7 @@ def hop(mesh: Mesh, client: Pod, target: Target, ways: Sequence[Way], call: Call
 
 def admission(mesh: Mesh, service: Service, port: ServicePort, call: Call) -> Iterator[Step]:
     """Who the two are to each other, and whether the one may call the other."""
-    workloads = [workload for workload in mesh.registry.workloads if service.selects(workload.labels)]
+    workloads = mesh.registry.behind(service)
     modes = {effective(mesh.rules.peer_authentications, workload, port.target): None for workload in workloads}
     for found in modes:
         yield Step("mutual TLS", found.mode.value, found.place)

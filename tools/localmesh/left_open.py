@@ -23,7 +23,7 @@ def left_open(folder: Path, registry: Registry) -> Iterator[str]:
     policies = read_rules(folder, registry).peer_authentications
     names: dict[tuple[Mode, Place | None], dict[str, None]] = {}
     for service in registry.services:
-        for workload in (one for one in registry.workloads if one.in_mesh and service.selects(one.labels)):
+        for workload in registry.behind(service):
             for port in service.ports:
                 found = effective(policies, workload, port.target)
                 if found.mode is not Mode.STRICT:

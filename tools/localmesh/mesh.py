@@ -74,8 +74,8 @@ class Mesh:
 
     def ports_of(self, pod: Pod) -> list[tuple[Service, ServicePort]]:
         """Services and ports that the pod is behind; the edge is behind none: it is outside."""
-        services = [service for service in self.registry.services if service.selects(pod.workload.labels)]
-        return [(service, port) for service in services if pod.app for port in service.ports]
+        services = self.registry.services_of(pod.workload) if pod.app else ()
+        return [(service, port) for service in services for port in service.ports]
 
     def with_ready(self, names: Iterable[str]) -> Mesh:
         return replace(self, ready=frozenset(names))

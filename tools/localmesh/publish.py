@@ -1,4 +1,4 @@
-"""Hands resources to Envoy as files, in an order in which no call ever meets a hole."""
+"""Hands resources to Envoy, and keeps them as files, in an order in which no call ever meets a hole."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class Publisher:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """By rename, which is what Envoy looks for. Not synced: what a crash of the machine leaves is written anew."""
+    """By rename: whole, or not at all. Not synced: what a crash of the machine leaves is written anew."""
     partial = path.with_suffix(".partial")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

@@ -13,7 +13,6 @@ from tools.localmesh.envoy.routes import outbound_routes
 from tools.localmesh.envoy.tls import secrets
 from tools.localmesh.mesh import Json, Mesh, cluster_name
 from tools.localmesh.pods import Pod
-from tools.localmesh.workloads import includes
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def translate_endpoints(mesh: Mesh, clusters: Iterable[str]) -> dict[str, Json]:
 def _edge(mesh: Mesh, pod: Pod, found: Resources) -> Iterator[Json]:
     """The routes of the Gateways that a pod without a process stands for."""
     for gateway in mesh.rules.gateways if not pod.app else ():
-        if gateway.namespace == pod.workload.namespace and includes(pod.workload.labels, gateway.selector):
+        if gateway.selects(pod.workload.namespace, pod.workload.labels):
             listener, routes = edge(mesh, pod, gateway)
             found.listeners[listener["name"]] = listener
             yield from routes
@@ -78,7 +77,7 @@ def _outbound(mesh: Mesh, pod: Pod, found: Resources) -> Iterator[Json]:
 
 
 def _outbound_clusters(mesh: Mesh, pod: Pod, routes: Iterable[Json]) -> dict[str, Json]:
-    """Those that a client's routes lead to: what is kept for nobody costs memory, and Envoy a file to follow."""
+    """Those that a client's routes lead to: one kept for nobody costs memory, and questions that Envoy keeps asking."""
     named = {name for route in routes for name in _clusters_named(route)}
     ways = ((service, port) for service in mesh.registry.services for port in service.ports)
     hosts = {name.partition("@")[0].rpartition("|")[2] for name in named}

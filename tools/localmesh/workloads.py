@@ -63,9 +63,14 @@ class Workload:
         return self.labels["app"]
 
     @property
+    def principal(self) -> str:
+        """Who it is, as policies write it."""
+        return f"{CLUSTER_DOMAIN}/ns/{self.namespace}/sa/{self.service_account}"
+
+    @property
     def identity(self) -> str:
         """What its certificates say (SPIFFE)."""
-        return f"spiffe://{CLUSTER_DOMAIN}/ns/{self.namespace}/sa/{self.service_account}"
+        return f"spiffe://{self.principal}"
 
 
 @dataclass(frozen=True)
@@ -86,19 +91,32 @@ class Registry:
                 return workload
         raise KeyError(name)
 
-    def dialled_by(self, workload: Workload) -> list[tuple[Service, ServicePort]]:
-        """What the workload is told to dial in the mesh: its environment names it as HOST:PORT of a Service."""
-        found = []
-        for value in workload.environment.values():
-            host, _, number = value.rpartition(":")
-            service = self.service(host)
-            if service is not None and self.is_in_mesh(service):
-                found += [(service, port) for port in service.ports if str(port.number) == number]
-        return found
+    def services_of(self, workload: Workload) -> list[Service]:
+        """Those that the workload's pods are behind."""
+        return [service for service in self.services if service.selects(workload.labels)]
+
+    def behind(self, service: Service) -> list[Workload]:
+        """The workloads in the mesh whose pods are behind a Service."""
+        return [workload for workload in self.workloads if workload.in_mesh and service.selects(workload.labels)]
 
     def is_in_mesh(self, service: Service) -> bool:
         """Whether its pods have sidecars."""
-        return any(workload.in_mesh for workload in self.workloads if service.selects(workload.labels))
+        return bool(self.behind(service))
+
+    def addresses(self, workload: Workload) -> dict[str, tuple[Service, ServicePort]]:
+        """The variables of the workload's environment that are HOST:PORT of a Service, and which that is."""
+        found = {}
+        for name, value in workload.environment.items():
+            host, _, number = value.rpartition(":")
+            service = self.service(host)
+            for port in service.ports if service else ():
+                if service and str(port.number) == number:
+                    found[name] = (service, port)
+        return found
+
+    def dialled_by(self, workload: Workload) -> list[tuple[Service, ServicePort]]:
+        """What the workload is told to dial in the mesh."""
+        return [address for address in self.addresses(workload).values() if self.is_in_mesh(address[0])]
 
 
 def includes(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from libs.parts.install import REPOSITORY_ROOT
 from libs.parts.processes import RunningPart
 from tools.localmesh.pods import Pod, inbound_address, outbound_address, write_pods
-from tools.stack.options import read_options
+from tools.stack.options import stack_options
 from tools.stack.part import Stack, StackError
 from tools.stack.ports import is_free
 from tools.stack.replicas import EDGE, Replicas, stack_replicas
@@ -30,13 +30,13 @@ def has_mesh(stack: Stack) -> bool:
 
 def rules_folder(stack: Stack) -> Path:
     """Whose rules hold."""
-    return read_options(stack.declaration.partition("?")[2]).rules or RULES
+    return stack_options(stack).rules or RULES
 
 
 def prepare_mesh(stack: Stack) -> None:
     """Tells the controller of the pods. Raises StackError for rules that are not there, a certificate that cannot be
     used, and an address of the mesh that is taken."""
-    options = read_options(stack.declaration.partition("?")[2])
+    options = stack_options(stack)
     rules = rules_folder(stack)
     if not (rules / "kustomization.yaml").is_file():
         raise StackError(f"--rules {rules} is not a folder of mesh rules: it has no kustomization.yaml")
@@ -126,7 +126,7 @@ def mesh_state(state: Path) -> MeshState | None:
 
 def _listeners(found: Replicas, pod: Pod) -> list[tuple[str, int]]:
     """All addresses that Envoy listens on for a pod."""
-    services = [service for service in found.registry.services if service.selects(pod.workload.labels)]
+    services = found.registry.services_of(pod.workload)
     taken = {inbound_address(pod, port) for service in services if pod.app for port in service.ports}
     dialled = found.registry.dialled_by(pod.workload)
     return sorted(taken | {outbound_address(found.registry, pod, service, port) for service, port in dialled})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
-from tools.stack.part import StackError
+from tools.stack.part import Stack, StackError
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ def read_options(query: str) -> Options:
         tls_certificate=_path(said.pop("tls_certificate", "")),
         tls_key=_path(said.pop("tls_key", "")),
     )
+
+
+def stack_options(stack: Stack) -> Options:
+    """Those that a stack was declared with."""
+    return read_options(stack.declaration.partition("?")[2])
 
 
 def check_together(options: Options) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tools.localmesh.pods import HOME_ZONE, Pod, mesh_address
 from tools.localmesh.workloads import Registry, Service, Workload, read_registry
-from tools.stack.options import Options, read_options
+from tools.stack.options import Options, stack_options
 from tools.stack.part import Stack, StackError
 
 MOST_ADDRESSES = 254
@@ -108,7 +108,7 @@ def replicas(registry: Registry, options: Options) -> Replicas:
 
 def stack_replicas(stack: Stack) -> Replicas:
     """Those that a stack was declared with."""
-    return replicas(read_registry(), read_options(stack.declaration.partition("?")[2]))
+    return replicas(read_registry(), stack_options(stack))
 
 
 def part_name(deployment: str, number: int) -> str:

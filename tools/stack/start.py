@@ -15,7 +15,7 @@ from tools.localmesh.pods import outbound_address
 from tools.localmesh.workloads import BASE, Registry, Service, ServicePort, Workload, read_registry
 from tools.stack.issuer import read_issuer
 from tools.stack.mesh import FOLDER, has_mesh, rules_folder
-from tools.stack.options import read_options
+from tools.stack.options import stack_options
 from tools.stack.part import AUDIENCE, Stack
 from tools.stack.plans import plans_file
 from tools.stack.replicas import Replica, stack_replicas
@@ -61,7 +61,7 @@ def start_issuer_part(stack: Stack) -> RunningPart:
 
 def start_mesh_part(stack: Stack) -> RunningPart:
     """The mesh's controller; ready when Envoy's files are written."""
-    options = read_options(stack.declaration.partition("?")[2])
+    options = stack_options(stack)
     said = {
         "--state": stack.folder(FOLDER),
         "--rules": rules_folder(stack),
@@ -156,14 +156,8 @@ def _peers(stack: Stack, replica: Replica) -> dict[str, str]:
 
 def _peer_settings(registry: Registry, workload: Workload) -> dict[str, tuple[Service, ServicePort]]:
     """The settings whose values in the manifest are HOST:PORT of a Service."""
-    found = {}
-    for variable, value in workload.environment.items():
-        host, _, number = value.rpartition(":")
-        service = registry.service(host)
-        for port in service.ports if service is not None else ():
-            if service is not None and str(port.number) == number:
-                found[variable.removeprefix(_prefix(workload.app))] = (service, port)
-    return found
+    prefix = _prefix(workload.app)
+    return {name.removeprefix(prefix): address for name, address in registry.addresses(workload).items()}
 
 
 def _prefix(app: str) -> str:

@@ -157,8 +157,8 @@ def _retry_policy(retries: Retries | None) -> Json:
 
 def _retry_on(on: Sequence[str]) -> Json:
     """Codes are told apart from words, which then need one that says so."""
-    codes = [int(word) for word in on if is_code(word)]
-    words = [word for word in on if not is_code(word)]
+    codes = [int(word) for word in on if _is_code(word)]
+    words = [word for word in on if not _is_code(word)]
     if not codes:
         return {"retry_on": ",".join(words)}
     if "retriable-status-codes" not in words:
@@ -166,7 +166,7 @@ def _retry_on(on: Sequence[str]) -> Json:
     return {"retry_on": ",".join(words), "retriable_status_codes": codes}
 
 
-def is_code(word: str) -> bool:
+def _is_code(word: str) -> bool:
     """Whether it is a status of HTTP."""
     return word.isdigit()
 

@@ -9,7 +9,7 @@ from tools.localmesh.mesh import Json, Mesh, typed
 from tools.localmesh.pods import Pod
 from tools.localmesh.problems import MeshError, Problem
 from tools.localmesh.rules.peer_authentication import Mode, effective
-from tools.localmesh.workloads import CLUSTER_DOMAIN, Service, ServicePort, Workload
+from tools.localmesh.workloads import CLUSTER_DOMAIN, Service, ServicePort
 
 AUTHORITIES = "authorities"
 EDGE = "edge-certificate"
@@ -38,7 +38,7 @@ def upstream_socket(
     """
     if mode == "DISABLE" or (mode is None and not _takes_tls(mesh, service, port)):
         return None
-    identities = sorted({workload.identity for workload in _behind(mesh, service)})
+    identities = sorted({workload.identity for workload in mesh.registry.behind(service)})
     if not identities:
         raise ValueError(f"{service.host} has no workload in the mesh: nobody could be told from anybody")
     context = _common(mesh, client, ["istio", "h2"], [{"exact": identity} for identity in identities], _VERSIONS)
@@ -93,7 +93,7 @@ def secrets(mesh: Mesh) -> dict[str, Json]:
 def _takes_tls(mesh: Mesh, service: Service, port: ServicePort) -> bool:
     modes = {
         workload.name: effective(mesh.rules.peer_authentications, workload, port.target)
-        for workload in _behind(mesh, service)
+        for workload in mesh.registry.behind(service)
     }
     plain = [name for name, found in modes.items() if found.mode is Mode.DISABLE]
     if plain and len(plain) < len(modes):
@@ -102,10 +102,6 @@ def _takes_tls(mesh: Mesh, service: Service, port: ServicePort) -> bool:
         text = f"of those behind {service.host} only {', '.join(plain)} would take plain text; say the same for all"
         raise MeshError([Problem(place, "spec", text)])
     return not plain
-
-
-def _behind(mesh: Mesh, service: Service) -> list[Workload]:
-    return [workload for workload in mesh.registry.workloads if workload.in_mesh and service.selects(workload.labels)]
 
 
 def _common(mesh: Mesh, pod: Pod, protocols: list[str], names: list[Json], versions: Json) -> Json:

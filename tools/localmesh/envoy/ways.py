@@ -10,7 +10,7 @@ from tools.localmesh.pods import Pod
 from tools.localmesh.problems import MeshError, Problem
 from tools.localmesh.rules.gateways import Gateway, Server
 from tools.localmesh.rules.http_routes import Destination, HttpRoute
-from tools.localmesh.rules.matches import MESH_GATEWAY, How, Match
+from tools.localmesh.rules.matches import EVERY_PATH, MESH_GATEWAY, Match
 from tools.localmesh.rules.virtual_services import ANY_HOST, VirtualService
 from tools.localmesh.workloads import Registry, Service, ServicePort, includes
 
@@ -132,4 +132,4 @@ def takes_everything(match: Match | None) -> bool:
     asked = (match.scheme, match.method, match.authority)
     if any(asked) or match.headers or match.without_headers or match.query_parameters:
         return False
-    return match.uri is None or (match.uri.how, match.uri.value) in ((How.PREFIX, "/"), (How.REGEX, ".*"))
+    return match.uri is None or match.uri in EVERY_PATH

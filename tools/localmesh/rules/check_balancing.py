@@ -11,7 +11,7 @@ from tools.localmesh.rules.check_callers import known_mode
 from tools.localmesh.rules.destination_rules import DestinationRule
 from tools.localmesh.rules.peer_authentication import Mode
 from tools.localmesh.rules.selectors import ROOT_NAMESPACE
-from tools.localmesh.workloads import Registry, Service, Workload, includes
+from tools.localmesh.workloads import Registry, Service, includes
 
 
 def check_balancing(rules: Rules, registry: Registry) -> Iterator[Problem]:
@@ -41,13 +41,9 @@ def _namespace(rule: DestinationRule, service: Service, registry: Registry) -> I
         yield Problem(rule.place, "metadata.namespace", text)
 
 
-def _behind(service: Service, registry: Registry) -> list[Workload]:
-    return [workload for workload in registry.workloads if service.selects(workload.labels) and workload.in_mesh]
-
-
 def _subsets(rule: DestinationRule, service: Service, registry: Registry) -> Iterator[Problem]:
     for subset in rule.subsets:
-        if not any(includes(workload.labels, subset.labels) for workload in _behind(service, registry)):
+        if not any(includes(workload.labels, subset.labels) for workload in registry.behind(service)):
             labels = ", ".join(f"{name}: {value}" for name, value in subset.labels.items())
             text = f"no Deployment behind {service.host} has the labels {{{labels}}}; correct them, or add one"
             yield Problem(subset.place, f"{subset.path}.labels", text)
@@ -71,7 +67,7 @@ def _tls(rule: DestinationRule, service: Service, rules: Rules, registry: Regist
             tls = rule.effective(name, port.number).tls
             subset = rule.subset(name)
             labels = subset.labels if subset else {}
-            workloads = [one for one in _behind(service, registry) if includes(one.labels, labels)]
+            workloads = [one for one in registry.behind(service) if includes(one.labels, labels)]
             for workload in workloads if tls else ():
                 found = known_mode(rules.peer_authentications, workload, port.target)
                 if (

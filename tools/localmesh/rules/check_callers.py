@@ -7,11 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import MeshError, Place, Problem
 from tools.localmesh.rules.authorization import AuthorizationPolicy, Pattern, Rule, Values, concerning
-from tools.localmesh.rules.peer_authentication import Effective, Mode, PeerAuthentication, effective
+from tools.localmesh.rules.peer_authentication import Effective, Mode, PeerAuthentication, concerns, effective
 from tools.localmesh.rules.selectors import ROOT_NAMESPACE
 from tools.localmesh.workloads import Registry, Workload, includes
-
-_SPIFFE = "spiffe://"
 
 
 def check_callers(rules: Rules, registry: Registry) -> Iterator[Problem]:
@@ -50,7 +48,7 @@ def _selector(
 
 def _names(rule: Rule, workloads: Iterable[Workload]) -> Iterator[Problem]:
     """Each pattern must be somebody's name: else it is a slip of the pen."""
-    names = {workload.identity.removeprefix(_SPIFFE) for workload in workloads}
+    names = {workload.principal for workload in workloads}
     namespaces = {workload.namespace for workload in workloads}
     for what, values in _asked(rule):
         known = names if what == "principal" else namespaces
@@ -98,15 +96,10 @@ def known_mode(peers: Sequence[PeerAuthentication], workload: Workload, port: in
         return None
 
 
-def _concerns(peer: PeerAuthentication, workload: Workload) -> bool:
-    return peer.namespace in (workload.namespace, ROOT_NAMESPACE) and includes(workload.labels, peer.selector)
-
-
 def _nameless(rules: Rules, registry: Registry, workload: Workload) -> Iterator[Problem]:
     """Who calls in plain text has no name: a policy that lets in by names then lets nobody in."""
-    services = [service for service in registry.services if service.selects(workload.labels)]
     plain: Place | None = None
-    for service in services:
+    for service in registry.services_of(workload):
         for port in service.ports:
             found = known_mode(rules.peer_authentications, workload, port.target)
             if found and found.mode is Mode.DISABLE:
@@ -127,13 +120,8 @@ def _asking_for_names(policy: AuthorizationPolicy) -> Iterator[Rule]:
 
 
 def _ports(peer: PeerAuthentication, registry: Registry, workloads: Iterable[Workload]) -> Iterator[Problem]:
-    mine = [workload for workload in workloads if _concerns(peer, workload)]
-    targets = {
-        port.target
-        for service in registry.services
-        for port in service.ports
-        if any(service.selects(workload.labels) for workload in mine)
-    }
+    mine = [workload for workload in workloads if concerns(peer, workload)]
+    targets = {port.target for one in mine for service in registry.services_of(one) for port in service.ports}
     for number, mode in peer.ports.items():
         if number not in targets:
             listed = ", ".join(map(str, sorted(targets)))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tools.localmesh.rules.matches import How, Match, TextMatch
-
-_EVERY_PATH = (TextMatch(How.PREFIX, "/"), TextMatch(How.REGEX, ".*"))
+from tools.localmesh.rules.matches import EVERY_PATH, How, Match, TextMatch
 
 
 def covers(earlier: Match | None, later: Match | None) -> bool:
@@ -26,7 +24,7 @@ def covers(earlier: Match | None, later: Match | None) -> bool:
 
 
 def _path_covers(earlier: Match, later: Match) -> bool:
-    if earlier.uri is None or earlier.uri in _EVERY_PATH:
+    if earlier.uri is None or earlier.uri in EVERY_PATH:
         return True
     if not earlier.ignore_uri_case:
         return not later.ignore_uri_case and _text_covers(earlier.uri, later.uri)

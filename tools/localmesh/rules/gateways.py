@@ -28,7 +28,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Gateway:
-    """For the workloads with the selector's labels."""
+    """For the workloads of its namespace with the selector's labels."""
 
     name: str
     namespace: str
@@ -36,8 +36,8 @@ class Gateway:
     servers: tuple[Server, ...]
     place: Place = field(compare=False)
 
-    def selects(self, labels: Mapping[str, str]) -> bool:
-        return includes(labels, self.selector)
+    def selects(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        return self.namespace == namespace and includes(labels, self.selector)
 
 
 def read_gateway(document: Document) -> Gateway:

@@ -91,7 +91,7 @@ def _rule_matches(rule: Rule, port: int, call: Call) -> bool:
 
 
 def _source_matches(source: Source, call: Call) -> bool:
-    return _among(source.principals, _principal(call)) and _among(source.namespaces, call.client.namespace)
+    return _among(source.principals, call.client.principal) and _among(source.namespaces, call.client.namespace)
 
 
 def _operation_matches(operation: Operation, port: int, call: Call) -> bool:
@@ -102,7 +102,7 @@ def _operation_matches(operation: Operation, port: int, call: Call) -> bool:
 
 def _condition_matches(condition: Condition, port: int, call: Call) -> bool:
     values = {
-        "source.principal": _principal(call),
+        "source.principal": call.client.principal,
         "source.namespace": call.client.namespace,
         "destination.port": str(port),
         "connection.sni": call.sni,
@@ -124,7 +124,3 @@ def _like(text: str, value: str | None) -> bool:
     if text.startswith("*"):
         return value.endswith(text[1:])
     return value.startswith(text[:-1]) if text.endswith("*") else value == text
-
-
-def _principal(call: Call) -> str:
-    return call.client.identity.removeprefix("spiffe://")

@@ -33,6 +33,10 @@ class TextMatch:
     value: str = ""
 
 
+EVERY_PATH = (TextMatch(How.PREFIX, "/"), TextMatch(How.REGEX, ".*"))
+"""What a `uri` may say that asks nothing."""
+
+
 @dataclass(frozen=True)
 class Match:
     """All that is written must hold. `headers`, `without_headers` and `query_parameters` are by name.

@@ -70,7 +70,7 @@ def effective(policies: Iterable[PeerAuthentication], workload: Workload, port: 
     """
     levels: dict[str, PeerAuthentication] = {}
     for policy in policies:
-        if _concerns(policy, workload):
+        if concerns(policy, workload):
             other = levels.setdefault(_level(policy), policy)
             if other is not policy:
                 text = f"{policy.name} and {other.name} ({other.place}) are both for {workload.name}; keep one"
@@ -90,7 +90,8 @@ def _level(policy: PeerAuthentication) -> str:
     return "mesh" if policy.namespace == ROOT_NAMESPACE else "namespace"
 
 
-def _concerns(policy: PeerAuthentication, workload: Workload) -> bool:
+def concerns(policy: PeerAuthentication, workload: Workload) -> bool:
+    """Whether it is written for the workload, for its namespace or for the mesh."""
     return policy.namespace in (workload.namespace, ROOT_NAMESPACE) and includes(workload.labels, policy.selector)
 
 

@@ -30,8 +30,8 @@ def test_a_gateway_is_read_whole(tmp_path: Path) -> None:
     (found,) = read(tmp_path, written("Gateway", GATEWAY))
     servers = [(one.number, one.name, one.https, one.hosts, one.least_tls, one.place.line) for one in found.servers]
     assert servers == [(8080, "plain", False, ("*",), "TLSV1_2", 7), (8443, "https", True, ("*",), "TLSV1_3", 9)]
-    assert found.selects({"istio": "edge", "app": "edge"})
-    assert not found.selects({"app": "edge"})
+    assert found.selects("weft", {"istio": "edge", "app": "edge"})
+    assert not found.selects("weft", {"app": "edge"})
 
 
 GATEWAYS: dict[tuple[str, str], str] = {
