@@ -28,6 +28,10 @@ class AdminError(RuntimeError):
     """Envoy's admin interface does not answer: it is not up, or has just ended."""
 
 
+class AdminTimeoutError(AdminError):
+    """Envoy is there, and has not answered within ADMIN_TIMEOUT_S."""
+
+
 @dataclass(frozen=True)
 class EnvoyPart(RunningPart):
     """An Envoy. `folder` has its admin socket."""
@@ -70,12 +74,14 @@ def start_envoy(bootstrap: Path, folder: Path, *, log: Path, address: str = "", 
 
 
 def ask_admin(folder: Path, method: str, path: str) -> bytes:
-    """What the admin interface of the Envoy that runs in `folder` answers. Raises AdminError."""
+    """What the admin interface of the Envoy that runs in `folder` answers. Raises AdminError and AdminTimeoutError."""
     connection = _AdminConnection(folder)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
         body = answer.read()
+    except TimeoutError:
+        raise AdminTimeoutError(f"Envoy in {folder} has not answered within {ADMIN_TIMEOUT_S:g} s") from None
     except (OSError, http.client.HTTPException) as error:
         raise AdminError(f"Envoy in {folder} does not answer: {error}") from None
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from libs.parts.envoy import LOG, AdminError, ask_admin
+from libs.parts.envoy import ADMIN_TIMEOUT_S, LOG, AdminError, AdminTimeoutError, ask_admin
 from tools.localmesh.envoy.sources import Kind, resource_file
 from tools.localmesh.mesh import Json
 from tools.localmesh.translate import Resources
@@ -30,8 +31,8 @@ class RejectedError(Exception):
 
 
 class SlowError(Exception):
-    """Envoy has neither taken nor rejected what it was given within TAKEN_WITHIN_S. What was there before is there
-    again."""
+    """Envoy has neither taken nor rejected what it was given in time; the message is how long that was. What was there
+    before is there again."""
 
 
 class Publisher:
@@ -84,10 +85,12 @@ class Publisher:
         return self._written != before
 
     async def news(self) -> str:
-        """What Envoy says of what it has rejected since it was last asked; "" where it has not, or is not up. Waits
-        for a `publish` that is under way."""
+        """What Envoy says of what it has rejected since it was last asked; "" where it has not, or does not answer.
+        Waits for a `publish` that is under way."""
         async with self._one_at_a_time:
-            return await self._news()
+            with contextlib.suppress(SlowError):
+                return await self._news()
+            return ""
 
     async def _news(self) -> str:
         stats = await self._stats("update_rejected$")
@@ -97,7 +100,10 @@ class Publisher:
         return (words or "its log says why") if more else ""
 
     async def envoy_is_up(self) -> bool:
-        return await self._stats("server.live") is not None
+        try:
+            return await self._stats("server.live") is not None
+        except SlowError:
+            return True
 
     def publish_endpoints(self, endpoints: Mapping[str, Json]) -> None:
         """Endpoints alone, at once; may be called while `publish` waits."""
@@ -162,8 +168,11 @@ class Publisher:
             del self._written[path]
 
     async def _stats(self, pattern: str) -> dict[str, str] | None:
+        """None while Envoy is not up. Raises SlowError."""
         try:
             answer = await asyncio.to_thread(ask_admin, self._envoy, "GET", f"/stats?filter={quote(pattern)}")
+        except AdminTimeoutError:
+            raise SlowError(f"Envoy has not answered within {ADMIN_TIMEOUT_S:g} s") from None
         except AdminError:
             return None
         text = answer.decode()

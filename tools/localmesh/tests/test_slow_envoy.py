@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import grpc
@@ -47,3 +49,19 @@ async def test_a_slow_envoy_refuses_nothing(tmp_path: Path, monkeypatch: pytest.
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
             await controller.stop()
+
+
+async def test_an_envoy_that_hangs_has_taken_nothing(tmp_path: Path) -> None:
+    """What it cannot have taken is not said to be in force, and is when it goes on."""
+    async with running_lab(tmp_path, PODS) as lab:
+        assert lab.envoy
+        published = lab.status().published
+        os.kill(lab.envoy.pid, signal.SIGSTOP)
+        try:
+            lab.rewrite("routing.yaml", "subset: stable", "subset: canary")
+            await eventually(lambda: lab.status().problems)
+            assert lab.status().problems[0].text.startswith("Envoy has not answered within 5 s")
+        finally:
+            os.kill(lab.envoy.pid, signal.SIGCONT)
+        await lab.published(published + 1)
+        assert not lab.status().problems
