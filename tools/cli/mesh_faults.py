@@ -21,6 +21,7 @@ from tools.localmesh.drills import (
     set_drill,
     written_are_on,
 )
+from tools.localmesh.problems import MeshError
 from tools.localmesh.rules.faults import Fault, shown_fault
 from tools.localmesh.told import read_status
 from tools.localmesh.workloads import read_registry
@@ -57,7 +58,7 @@ def run_faults(state: Path, wanted: Wanted) -> int:
         problems = _put(folder, lambda: set_drill(folder, host, fault))
     except DrillError as error:
         return refused(error, WRONG)
-    except NoMeshError as error:
+    except (NoMeshError, MeshError) as error:
         return refused(error)
     return _said(f"{told(host, fault)}\n`weft mesh faults off` ends it.", problems)
 
@@ -66,7 +67,7 @@ def run_on(state: Path) -> int:
     try:
         folder = mesh_folder(state)
         problems = _put(folder, lambda: apply_written(folder))
-    except (NoMeshError, DrillError) as error:
+    except NoMeshError as error:
         return refused(error)
     return _said(f"{WRITTEN}\n`weft mesh faults off` ends it.", problems)
 
@@ -84,7 +85,7 @@ def run_show(state: Path) -> int:
     try:
         folder = mesh_folder(state)
         lines = [told(host, fault) for host, fault in drills(folder).items()]
-    except (NoMeshError, DrillError) as error:
+    except (NoMeshError, MeshError) as error:
         return refused(error)
     lines += [WRITTEN] if written_are_on(folder) else []
     print("\n".join(lines) or NONE)

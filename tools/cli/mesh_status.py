@@ -12,7 +12,7 @@ from tools.cli.mesh_running import NoMeshError, mesh_folder, refused
 from tools.cli.stack_status import show_rules
 from tools.cli.tables import print_table
 from tools.localmesh.certificates import end_of, read_pair
-from tools.localmesh.drills import DrillError, drills, written_are_on
+from tools.localmesh.drills import drills, written_are_on
 from tools.localmesh.left_open import left_open
 from tools.localmesh.pods import Pod, read_pods
 from tools.localmesh.problems import MeshError
@@ -48,7 +48,7 @@ def run_status(state: Path, *, as_json: bool) -> int:
         notes = _notes(status, registry)
         on = [told(host, fault) for host, fault in drills(folder).items()]
         on += [WRITTEN] if written_are_on(folder) else []
-    except (NoMeshError, DrillError, MeshError, OSError) as error:
+    except (NoMeshError, MeshError, OSError) as error:
         return refused(error)
     in_force = not status.problems
     if as_json:

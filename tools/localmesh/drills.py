@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.config.files import write_whole
+from tools.localmesh.problems import MeshError, Place, Problem
 from tools.localmesh.rules.faults import GRPC_STATUSES, MILLION, Abort, Delay, Fault
 from tools.localmesh.workloads import Registry, Service
 
@@ -17,9 +18,8 @@ FILE = "drills.json"
 WRITTEN = "faults.on"
 """An empty file: the component `faults` of the rules is applied while it is there."""
 
-LEAST_DELAY_S, MOST_DELAY_S = 0.001, 600.0
+LEAST_DELAY_S, MOST_DELAY_S = 0.001, 600
 
-_MEND = "mend it, or end all drills (`weft mesh faults off`)"
 _PARTS: Mapping[str, Any] = {"delay": Delay, "abort": Abort}
 _STATUSES = ("http_status", "grpc_status")
 _BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -64,20 +64,22 @@ def drill_host(registry: Registry, name: str) -> str:
 
 
 def drills(state: Path) -> dict[str, Fault]:
-    """Those that are on, by the host they are on. Raises DrillError where the file cannot be read as such, and for what
+    """Those that are on, by the host they are on. Raises MeshError where the file cannot be read as such, and for what
     `fault_of` would not have made."""
     path = state / FILE
     try:
         entries = json.loads(path.read_text())
-        return {host: _fault(f"{path}: {host}", entry) for host, entry in entries.items()}
+        return {host: _fault(path, host, entry) for host, entry in entries.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DrillError(f"{path} is not a file of drills ({error}): delete it, and begin the drills anew") from None
+        text = f"is not a file of drills ({error}): delete it, and begin the drills anew"
+        raise MeshError([Problem(Place(path, 1), "", text)]) from None
 
 
 def set_drill(state: Path, host: str, fault: Fault) -> None:
-    """Puts a fault on all calls to a host, in place of one that is on it; the controller follows within a second."""
+    """Puts a fault on all calls to a host, in place of one that is on it; the controller follows within a second.
+    Raises as `drills` does."""
     _write(state, {**drills(state), host: fault})
 
 
@@ -105,8 +107,13 @@ def _write(state: Path, faults: Mapping[str, Fault]) -> None:
     write_whole(state / FILE, json.dumps(entries, indent=1) + "\n")
 
 
-def _fault(place: str, entry: Mapping[str, Mapping[str, Any]]) -> Fault:
-    """As written by `_write`, or by hand: then DrillError for what `fault_of` would not make."""
+def _fault(path: Path, host: str, entry: Mapping[str, Mapping[str, Any]]) -> Fault:
+    """As `_write` writes it, or somebody by hand: then MeshError for what `fault_of` would not make."""
+
+    def problem(field: str, text: str) -> MeshError:
+        remedy = "mend it, or end all drills (`weft mesh faults off`)"
+        return MeshError([Problem(Place(path, 1), field, f"{text}; {remedy}")])
+
     for part, values in entry.items():
         for name, value in values.items():
             least, most = _BOUNDS[name]
@@ -114,12 +121,12 @@ def _fault(place: str, entry: Mapping[str, Mapping[str, Any]]) -> Fault:
                 continue
             if isinstance(value, bool) or not least <= value <= most or (name != "fixed_s" and value != int(value)):
                 kind = "seconds" if name == "fixed_s" else "a whole number"
-                raise DrillError(f"{place}.{part}.{name}: {value} is not within {least} to {most} ({kind}); {_MEND}")
+                raise problem(f"{host}.{part}.{name}", f"{value} is not within {least} to {most} ({kind})")
     fault = Fault(**{part: _PARTS[part](**values) for part, values in entry.items()})
     if fault == Fault():
-        raise DrillError(f"{place}: needs a delay, an abort, or both; {_MEND}")
+        raise problem(host, "needs a delay, an abort, or both")
     if fault.abort and (fault.abort.http_status is None) == (fault.abort.grpc_status is None):
-        raise DrillError(f"{place}.abort: needs one of {' and '.join(_STATUSES)}; {_MEND}")
+        raise problem(f"{host}.abort", f"needs one of {' and '.join(_STATUSES)}")
     return fault
 
 

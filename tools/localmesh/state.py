@@ -13,7 +13,6 @@ from tools.localmesh.mesh import Edge, Folders, Mesh
 from tools.localmesh.nodes import shown
 from tools.localmesh.pods import Pod, read_pods
 from tools.localmesh.problems import MeshError, Place, Problem
-from tools.localmesh.rules.faults import Fault
 from tools.localmesh.rules.read import read_rules
 from tools.localmesh.workloads import Registry, read_registry
 
@@ -60,7 +59,7 @@ def read_mesh(paths: Paths, edge: Edge) -> Mesh:
     registry = read_registry(paths.base)
     components = [paths.rules / FAULTS] if drills.written_are_on(paths.state) else []
     rules = read_rules(paths.rules, registry, components)
-    return Mesh(registry, _pods(paths, registry), rules, edge, paths.folders, drills=_drills(paths))
+    return Mesh(registry, _pods(paths, registry), rules, edge, paths.folders, drills=drills.drills(paths.state))
 
 
 def keep(paths: Paths, are_in_force: Callable[[], bool]) -> None:
@@ -87,10 +86,3 @@ def _pods(paths: Paths, registry: Registry) -> tuple[Pod, ...]:
     except (OSError, ValueError, TypeError) as error:
         text = f"cannot be read ({error}); what starts the pods writes it"
     raise MeshError([Problem(Place(path, 1), "", text)])
-
-
-def _drills(paths: Paths) -> dict[str, Fault]:
-    try:
-        return drills.drills(paths.state)
-    except drills.DrillError as error:
-        raise MeshError([Problem(Place(paths.state / drills.FILE, 1), "", str(error))]) from None

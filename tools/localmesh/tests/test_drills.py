@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tools.localmesh.drills import FILE, DrillError, clear_drills, drill_host, drills, fault_of, set_drill
+from tools.localmesh.problems import MeshError
 from tools.localmesh.rules.faults import Abort, Delay, Fault
 from tools.localmesh.workloads import read_registry
 
@@ -55,7 +56,7 @@ def test_a_service_is_found_by_its_name_or_its_host() -> None:
 def test_a_spoilt_file_is_said(tmp_path: Path, content: str) -> None:
     """A file that is none of drills is an error that names it and says what to do."""
     (tmp_path / FILE).write_text(content)
-    with pytest.raises(DrillError, match=r"drills\.json is not a file of drills .* delete it"):
+    with pytest.raises(MeshError, match=r"drills\.json:1: is not a file of drills .* delete it"):
         drills(tmp_path)
 
 
@@ -65,7 +66,7 @@ def test_a_spoilt_file_is_said(tmp_path: Path, content: str) -> None:
         ({"delay": {"share": 2_000_000, "fixed_s": 1}}, r"a\.delay\.share: 2000000 is not within 1 to 1000000"),
         ({"delay": {"share": 0, "fixed_s": 1}}, r"a\.delay\.share: 0 is not within"),
         ({"delay": {"share": 1.5, "fixed_s": 1}}, r"a\.delay\.share: 1\.5 is not within"),
-        ({"delay": {"share": 1, "fixed_s": -1}}, r"a\.delay\.fixed_s: -1 is not within 0\.001 to 600"),
+        ({"delay": {"share": 1, "fixed_s": -1}}, r"a\.delay\.fixed_s: -1 is not within 0\.001 to 600 "),
         ({"delay": {"share": 1, "fixed_s": float("nan")}}, r"a\.delay\.fixed_s: nan is not within"),
         ({"abort": {"share": 1, "http_status": 200}}, r"a\.abort\.http_status: 200 is not within 400 to 599"),
         ({"abort": {"share": 1, "grpc_status": 17}}, r"a\.abort\.grpc_status: 17 is not within 1 to 16"),
@@ -77,7 +78,7 @@ def test_a_spoilt_file_is_said(tmp_path: Path, content: str) -> None:
 def test_what_is_written_by_hand_is_held_to_the_same(tmp_path: Path, content: object, said: str) -> None:
     """A value that no command would have written is refused with the file, the field and what to do."""
     (tmp_path / FILE).write_text(json.dumps({"a": content}))
-    with pytest.raises(DrillError, match=rf"drills\.json: {said}.*; mend it, or end all drills"):
+    with pytest.raises(MeshError, match=rf"drills\.json:1: {said}.*; mend it, or end all drills"):
         drills(tmp_path)
     clear_drills(tmp_path)
     assert drills(tmp_path) == {}
