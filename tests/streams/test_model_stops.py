@@ -119,7 +119,7 @@ async def stream_answer(caller: Caller, collection: str) -> None:
 
 
 async def collection_of_sentences(caller: Caller, name: str) -> None:
-    """As many short ones as the model looks at."""
+    """As many as the model looks at."""
     await caller.client.collections.CreateCollection(collection_service_pb2.CreateCollectionRequest(collection=name))
     await caller.client.documents.IngestDocument(
         document_service_pb2.IngestDocumentRequest(
