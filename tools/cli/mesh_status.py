@@ -14,11 +14,11 @@ from tools.cli.tables import print_table
 from tools.localmesh.certificates import end_of, read_pair
 from tools.localmesh.drills import drills, written_are_on
 from tools.localmesh.left_open import left_open
-from tools.localmesh.pods import Pod, read_pods
+from tools.localmesh.pods import PODS, Pod, read_pods
 from tools.localmesh.problems import MeshError
 from tools.localmesh.told import Status, read_status
 from tools.localmesh.workloads import Registry, read_registry
-from tools.stack.mesh import PODS, MeshState
+from tools.stack.mesh import MeshState
 
 COLUMNS = ("POD", "READY", "ADDRESS", "PROCESS", "ZONE", "IDENTITY", "CERTIFICATE UNTIL")
 

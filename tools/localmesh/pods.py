@@ -10,6 +10,8 @@ from pathlib import Path
 from libs.config.files import write_whole
 from tools.localmesh.workloads import Registry, Service, ServicePort, Workload
 
+PODS = "pods.json"
+"""In the mesh's folder."""
 FIRST_OUTBOUND_PORT = 15001
 HOME_ZONE = "local/a"
 

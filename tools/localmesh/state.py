@@ -11,12 +11,11 @@ from tools.localmesh import drills
 from tools.localmesh.documents import SUFFIXES
 from tools.localmesh.mesh import Edge, Folders, Mesh
 from tools.localmesh.nodes import shown
-from tools.localmesh.pods import Pod, read_pods
+from tools.localmesh.pods import PODS, Pod, read_pods
 from tools.localmesh.problems import MeshError, Place, Problem
 from tools.localmesh.rules.read import read_rules
 from tools.localmesh.workloads import Registry, read_registry
 
-PODS = "pods.json"
 KEPT = "in-force"
 FAULTS = "faults"
 """The component of the rules, a folder in theirs, that is applied where somebody asks for it."""

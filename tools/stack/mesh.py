@@ -10,7 +10,8 @@ from pathlib import Path
 
 from libs.parts.install import REPOSITORY_ROOT
 from libs.parts.processes import RunningPart
-from tools.localmesh.pods import Pod, inbound_address, outbound_address, write_pods
+from tools.localmesh import drills
+from tools.localmesh.pods import PODS, Pod, inbound_address, outbound_address, write_pods
 from tools.stack.options import stack_options
 from tools.stack.part import Stack, StackError
 from tools.stack.ports import is_free
@@ -18,9 +19,7 @@ from tools.stack.replicas import EDGE, Replicas, stack_replicas
 
 FOLDER = "mesh"
 RULES = REPOSITORY_ROOT / "mesh"
-PODS = "pods.json"
-STATUS = "status.json"
-DRILLS = ("drills.json", "faults.on")
+STATUS = "status.json"  # tools.localmesh.told writes it, and would bring in metrics
 
 
 def has_mesh(stack: Stack) -> bool:
@@ -56,7 +55,7 @@ def prepare_mesh(stack: Stack) -> None:
                 )
     stack.folder(FOLDER).mkdir(mode=0o700, exist_ok=True)
     # Who was ready in an earlier life of the stack is not yet in this one, and its drills have ended with it.
-    for name in (STATUS, *DRILLS):
+    for name in (STATUS, drills.FILE, drills.WRITTEN):
         (stack.folder(FOLDER) / name).unlink(missing_ok=True)
     tell_pods(stack)
 

@@ -22,8 +22,8 @@ from libs.parts.envoy import EnvoyPart, start_envoy
 from libs.parts.install import REPOSITORY_ROOT
 from libs.parts.processes import RunningPart, free_port, python_environment, start_part, wait_until
 from libs.testing.eventually import eventually
-from tools.localmesh.pods import Pod, mesh_address, outbound_address, write_pods
-from tools.localmesh.state import PODS, Paths
+from tools.localmesh.pods import PODS, Pod, mesh_address, outbound_address, write_pods
+from tools.localmesh.state import Paths
 from tools.localmesh.told import Status, read_status
 from tools.localmesh.workloads import BASE, Registry, read_registry
 

@@ -11,8 +11,8 @@ from tools.localmesh.drills import fault_of, set_drill
 from tools.localmesh.explain import ExplainError, Explanation, explain, explain_call
 from tools.localmesh.explain_hop import Hop, Step
 from tools.localmesh.mesh import Edge
-from tools.localmesh.pods import Pod, mesh_address, write_pods
-from tools.localmesh.state import PODS, Paths, read_mesh
+from tools.localmesh.pods import PODS, Pod, mesh_address, write_pods
+from tools.localmesh.state import Paths, read_mesh
 from tools.localmesh.tests.lab import MESH
 from tools.localmesh.told import Board
 from tools.localmesh.workloads import BASE, read_registry

@@ -15,8 +15,7 @@ import pytest
 
 from libs.parts.processes import PartError
 from libs.testing.eventually import eventually
-from tools.localmesh.pods import write_pods
-from tools.localmesh.state import PODS
+from tools.localmesh.pods import PODS, write_pods
 from tools.localmesh.tests.lab import STREAM, Lab, backend_process, call, load, running_lab
 
 SERVERS = """selector: {istio: edge}
