@@ -75,20 +75,20 @@ def remove_shared_memory() -> None:
 
 
 def remove_sockets(folder: str, depth: int = 2) -> None:
-    """Removes the sockets in a folder, and so deep in it: nobody listens there any more."""
+    """Removes the sockets in a folder, and so deep in it, where it may: nobody listens there any more."""
     for left in _entries(folder, stat.S_ISSOCK):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(left)
     for inner in _entries(folder, stat.S_ISDIR) if depth else ():
         remove_sockets(inner, depth - 1)
 
 
 def _entries(folder: str, kind: Callable[[int], bool]) -> list[str]:
-    """Of one kind; none where the folder has gone."""
+    """Of one kind; none where the folder has gone or is closed to us."""
     found = []
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if kind(entry.stat(follow_symlinks=False).st_mode):
                     found.append(entry.path)
     return found
