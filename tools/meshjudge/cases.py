@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tools.meshjudge.kustomized import list_files
+
 FOLDER = Path(__file__).with_name("cases")
 BASE = "base"
 """The case whose objects stand under all others."""
@@ -34,9 +36,7 @@ def write_case(name: str, folder: Path) -> list[Path]:
         if under:
             files.insert(0, folder / f"{BASE}.yaml")
             files[0].write_text("---\n".join(under))
-    listed = "".join(f"  - {file.name}\n" for file in files)
-    header = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
-    (folder / "kustomization.yaml").write_text(header + listed)
+    list_files(files, folder)
     return files
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tools.meshjudge.kube_objects import shown
 
 KUSTOMIZATION = "kustomization.yaml"
 
@@ -31,12 +32,17 @@ def with_component(files: Sequence[Path], component: Path) -> list[dict[str, Any
 
 
 def write_objects(objects: Sequence[dict[str, Any]], folder: Path) -> Path:
-    """As a file of a kustomization in the folder (JSON is YAML)."""
+    """As a file of a kustomization in the folder."""
     file = folder / "objects.yaml"
-    file.write_text("\n---\n".join(json.dumps(each) for each in objects) + "\n")
-    header = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
-    (folder / KUSTOMIZATION).write_text(f"{header}  - {file.name}\n")
+    file.write_text(shown(objects))
+    list_files([file], folder)
     return file
+
+
+def list_files(files: Sequence[Path], folder: Path) -> None:
+    """Makes a kustomization of files in a folder, in their order."""
+    header = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
+    (folder / KUSTOMIZATION).write_text(header + "".join(f"  - {file.name}\n" for file in files))
 
 
 def _add(each: dict[str, Any], pointer: str, value: Any) -> None:

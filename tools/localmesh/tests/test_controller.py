@@ -46,6 +46,11 @@ async def failure(channel: grpc.aio.Channel) -> grpc.StatusCode | None:
     return None
 
 
+async def goes_through(channel: grpc.aio.Channel) -> bool:
+    """Whether a call does."""
+    return await failure(channel) is None
+
+
 async def test_changes_take_effect_and_an_open_stream_lives_on(lab: Lab, channel: grpc.aio.Channel) -> None:
     """Shares, authorization, clusters and endpoints that change concern new calls at once, and no open stream."""
     assert await call(channel) == "rag-0"
@@ -69,11 +74,7 @@ async def test_changes_take_effect_and_an_open_stream_lives_on(lab: Lab, channel
     assert await eventually(lambda: failure(channel)) is grpc.StatusCode.PERMISSION_DENIED
     await lives_on()
     lab.rewrite("authorization.yaml", "sa/embedding", "sa/gateway")
-
-    async def allowed() -> bool:
-        return await failure(channel) is None
-
-    await eventually(allowed)
+    await eventually(lambda: goes_through(channel))
     published = lab.status().published
     lab.rewrite("traffic.yaml", "connectTimeout: 1s", "connectTimeout: 2s")
     lab.rewrite("traffic.yaml", "name: stable, labels: {version: stable}", "name: stable, labels: {app: rag}")
@@ -143,11 +144,7 @@ async def test_a_drill_is_followed_and_ends(lab: Lab, channel: grpc.aio.Channel)
     assert await eventually(lambda: failure(channel)) is grpc.StatusCode.DATA_LOSS
     await eventually(lambda: lab.status().drills == ("rag.weft.svc.cluster.local",))
     clear_drills(state)
-
-    async def over() -> bool:
-        return await failure(channel) is None
-
-    await eventually(over)
+    await eventually(lambda: goes_through(channel))
 
 
 async def test_the_written_faults_are_followed_and_end(lab: Lab, channel: grpc.aio.Channel) -> None:
@@ -155,7 +152,7 @@ async def test_the_written_faults_are_followed_and_end(lab: Lab, channel: grpc.a
     file = lab.paths.rules / "faults/kustomization.yaml"
     written = file.read_text()
     file.write_text(written.replace("value: 0.1", "value: 100").replace("fixedDelay: 1s", "fixedDelay: 1ms"))
-    assert await failure(channel) is None
+    assert await goes_through(channel)
     apply_written(lab.paths.state)
     assert await eventually(lambda: failure(channel)) is grpc.StatusCode.UNAVAILABLE
     file.write_text(written.replace("rag-routing", "rug-routing"))
@@ -165,11 +162,7 @@ async def test_the_written_faults_are_followed_and_end(lab: Lab, channel: grpc.a
     assert lab.status().problems[0].file.endswith("faults/kustomization.yaml")
     assert await failure(channel) is grpc.StatusCode.UNAVAILABLE
     clear_drills(lab.paths.state)
-
-    async def over() -> bool:
-        return await failure(channel) is None
-
-    await eventually(over)
+    await eventually(lambda: goes_through(channel))
 
 
 @pytest.mark.timeout(300)
