@@ -6,14 +6,16 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 MODELS = Path(__file__).resolve().parents[1]
-CONFIGURATIONS = sorted(MODELS.rglob("config.pbtxt"))
+of_every = pytest.mark.parametrize(
+    "path", sorted(MODELS.rglob("config.pbtxt")), ids=lambda path: str(path.parent.relative_to(MODELS))
+)
 
 
 def read(path: Path) -> model_config_pb2.ModelConfig:
     return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
 
 
-@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: str(path.parent.relative_to(MODELS)))
+@of_every
 def test_every_configuration_is_valid(path: Path) -> None:
     """It parses as Triton's own message, is named like its folder, and says name and version of the model in it."""
     config = read(path)
@@ -22,17 +24,16 @@ def test_every_configuration_is_valid(path: Path) -> None:
     assert config.parameters["model_version"].string_value
 
 
-def test_batching_is_left_to_triton() -> None:
+@of_every
+def test_batching_is_left_to_triton(path: Path) -> None:
     """A queue policy, priorities or a delay can stall Triton's batcher: no configuration has any."""
-    for path in CONFIGURATIONS:
-        batching = read(path).dynamic_batching
-        assert batching == model_config_pb2.ModelDynamicBatching(), path
+    assert read(path).dynamic_batching == model_config_pb2.ModelDynamicBatching()
 
 
-def test_triton_keeps_no_answers() -> None:
+@of_every
+def test_triton_keeps_no_answers(path: Path) -> None:
     """Its response cache knows no tenants: no configuration turns it on."""
-    for path in CONFIGURATIONS:
-        assert not read(path).response_cache.enable, path
+    assert not read(path).response_cache.enable
 
 
 def test_the_window_of_the_language_model_is_said_once() -> None:
