@@ -7,16 +7,12 @@ from pathlib import Path
 import pytest
 
 from tools.localmesh.envoy.routes import edge_routes, outbound_routes
-from tools.localmesh.envoy.tests.traffic import PLAIN, PORT, SERVICES, a_mesh, client, routes
+from tools.localmesh.envoy.tests.traffic import GATEWAY, PLAIN, PORT, SERVER, SERVICES, a_mesh, client, routes
 from tools.localmesh.mesh import Json
-from tools.localmesh.problems import MeshError, Place
+from tools.localmesh.problems import MeshError
 from tools.localmesh.rules.faults import Delay, Fault
-from tools.localmesh.rules.gateways import Gateway, Server
 from tools.localmesh.rules.tests.written import RAG, TO_RAG, virtual_service, written
 
-HERE = Place(Path("anywhere"), 1)
-SERVER = Server(8080, "plain", False, ("*",), "TLSV1_2", HERE)
-GATEWAY = Gateway("edge", "weft", {}, (SERVER,), HERE)
 CLUSTER = f"outbound|50051||{RAG}@client-0"
 PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 RETRIES = {
@@ -263,29 +259,6 @@ def test_private(tmp_path: Path) -> None:
     mesh = a_mesh(tmp_path, edge)
     (host,) = edge_routes(mesh, client(mesh), GATEWAY, SERVER)["virtual_hosts"]
     assert host["routes"] == []
-
-
-def test_edge(tmp_path: Path) -> None:
-    """A Gateway's server has a virtual host for each name, and the Service's own port where none is written."""
-    rules = [
-        written("VirtualService", f"hosts: {hosts}\ngateways: [edge]\nhttp: [{{name: a, {TO_RAG}}}]", name=name)
-        for name, hosts in (("one", "['*']"), ("two", "[api.example]"))
-    ]
-    mesh = a_mesh(tmp_path, *rules, virtual_service(f"- name: mesh\n  {TO_RAG}", name="three"))
-    found = edge_routes(mesh, client(mesh), GATEWAY, SERVER)
-    assert [(host["name"], host["domains"]) for host in found["virtual_hosts"]] == [
-        ("*:8080", ["*"]),
-        ("api.example:8080", ["api.example"]),
-    ]
-    for host in found["virtual_hosts"]:
-        assert [(route["name"], route["route"]["cluster"]) for route in host["routes"]] == [("a", CLUSTER)]
-
-
-def test_edge_without_rules(tmp_path: Path) -> None:
-    """A server for which there are no rules knows no way."""
-    mesh = a_mesh(tmp_path, PLAIN)
-    (host,) = edge_routes(mesh, client(mesh), GATEWAY, SERVER)["virtual_hosts"]
-    assert (host["domains"], host["routes"]) == (["*"], [])
 
 
 UNKNOWN = [

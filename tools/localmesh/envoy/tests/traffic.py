@@ -20,7 +20,9 @@ from tools.localmesh.envoy.clusters import endpoints, outbound_clusters, outboun
 from tools.localmesh.envoy.routes import outbound_routes
 from tools.localmesh.mesh import Edge, Folders, Json, Mesh, Rules, cluster_name, typed
 from tools.localmesh.pods import HOME_ZONE, Pod, mesh_address
+from tools.localmesh.problems import Place
 from tools.localmesh.rules.faults import Fault
+from tools.localmesh.rules.gateways import Gateway, Server
 from tools.localmesh.rules.tests.written import RAG, destination_rules, virtual_services, written
 from tools.localmesh.workloads import Registry, Service, ServicePort, Workload
 
@@ -29,6 +31,9 @@ REST = ServicePort("http-rest", 8080, 8081)
 SERVICES = (Service("rag", "weft", {"app": "rag"}, (PORT,)), Service("other", "weft", {"app": "other"}, (REST,)))
 SUBSETS = "subsets: [{name: stable, labels: {version: stable}}, {name: canary, labels: {version: canary}}]"
 PLAIN = written("DestinationRule", f"host: rag\ntrafficPolicy: {{tls: {{mode: DISABLE}}}}\n{SUBSETS}")
+HERE = Place(Path("anywhere"), 1)
+SERVER = Server(8080, "plain", False, ("*",), "TLSV1_2", HERE)
+GATEWAY = Gateway("edge", "weft", {}, (SERVER,), HERE)
 
 
 def a_mesh(
