@@ -1,3 +1,5 @@
+"""An Envoy that takes its time has refused nothing."""
+
 from __future__ import annotations
 
 import asyncio
