@@ -55,9 +55,10 @@ def outbound_meaning(config: Json, routes: Mapping[str, Json], host: str | None)
 
 
 def edge_meaning(servers: Mapping[str, Json]) -> Meaning:
-    """Of the edge's servers, by their ports. Servers that route alike are told together."""
+    """Of the edge's servers, by their ports. Servers that route alike are told together.
+    istiod lists them in any order."""
     ways: list[tuple[list[str], Any]] = []
-    for number, server in servers.items():
+    for number, server in sorted(servers.items()):
         routes = server["routes"]
         same = next((numbers for numbers, other in ways if other == routes), None)
         if same is None:
