@@ -79,17 +79,22 @@ async def test_a_deadline_that_envoy_sees_first_is_told_as_one(silent: str) -> N
     """Envoy's timer is the call's own: whether it or the caller's is faster, the status is DEADLINE_EXCEEDED."""
     # No timeout of the client's own, so that it cannot be faster.
     deadline = (("grpc-timeout", "100m"), (headers.REQUEST_ID, "one"))
+    said = "upstream request timeout"
     async with grpc.aio.insecure_channel(silent) as channel:
         stub = identity_service_pb2_grpc.IdentityServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.WhoAmI(identity_service_pb2.WhoAmIRequest(), metadata=deadline)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.DEADLINE_EXCEEDED, said)
     async with httpx.AsyncClient(base_url=f"http://{silent}", trust_env=False) as client:
         web = {"content-type": "application/grpc-web+proto", **dict(deadline)}
         answer = await client.post(WHO_AM_I, content=frame(b""), headers=web)
-        assert (answer.headers["grpc-status"], answer.headers[headers.REQUEST_ID]) == ("4", "one")
+        assert [answer.headers[name] for name in ("grpc-status", "grpc-message", headers.REQUEST_ID)] == [
+            "4",
+            said,
+            "one",
+        ]
         told = failure(await client.get("/v1/whoami", headers=dict(deadline)))
-        assert (told.status, told.code, told.reason) == (504, 4, "DEADLINE_EXCEEDED")
+        assert (told.status, told.code, told.reason, told.message) == (504, 4, "DEADLINE_EXCEEDED", said)
 
 
 @pytest.mark.parametrize(

@@ -106,12 +106,12 @@ _DEADLINE_BY_GRPC = {
     "body_format_override": {"text_format_source": {"inline_string": ""}, "content_type": "application/grpc"},
     "headers_to_add": [
         _header("grpc-status", str(code_pb2.DEADLINE_EXCEEDED)),
-        _header("grpc-message", "the call's deadline passed"),
+        _header("grpc-message", "upstream request timeout"),
         _header(headers.REQUEST_ID, "%REQ(X-REQUEST-ID)%"),
     ],
 }
-"""Envoy's timer is the call's own, and may be faster than the caller's: it would say UNAVAILABLE, as if another try
-could help."""
+"""Envoy would say UNAVAILABLE, as if another try could help. Its timer is the call's own where no rule gives less, and
+may be faster than the caller's."""
 
 
 def _status_message(said: _Said) -> dict[str, Any]:
