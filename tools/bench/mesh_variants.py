@@ -170,7 +170,7 @@ async def measure(ways: list[Way], stack: BenchStack, load: CallersProcess, told
             rounds.append((others.share(), turns))
     kept = sorted(rounds, key=lambda one: one[0])[: told.rounds]
     print(f"Others used {statistics.median(share for share, _ in kept):.2f} cores.\n")
-    print("| Envoy | CPU us a message | of the first (quartiles) | p50 ms, of the first |\n|---|---|---|---|")
+    print(f"| Envoy | CPU us a {told.unit} | of the first (quartiles) | p50 ms, of the first |\n|---|---|---|---|")
     first = ways[0].name
     for way in ways:
         cost = [_cost_us(turns[way.name]) for _, turns in kept]
