@@ -26,8 +26,8 @@ def write_corpus(folder: Path, count: int) -> None:
 
 
 def write_long_document(file: Path) -> None:
-    """One that takes several batches to embed and to store: half of it can be seen."""
-    sections = (f"## Entry {at}\n\nThe clerk of entry {at} wrote down {at * 17} crates.\n" for at in range(300))
+    """One that takes many batches to embed and to store: half of it can be seen, also by who looks seldom."""
+    sections = (f"## Entry {at}\n\nThe clerk of entry {at} wrote down {at * 17} crates.\n" for at in range(900))
     file.write_text("# Ledger\n\n" + "\n".join(sections))
 
 
