@@ -8,29 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tools.localmesh.pods import Pod
-from tools.localmesh.rules.authorization import AuthorizationPolicy
-from tools.localmesh.rules.destination_rules import DestinationRule
-from tools.localmesh.rules.envoy_filters import EnvoyFilter
 from tools.localmesh.rules.faults import Fault
-from tools.localmesh.rules.gateways import Gateway
-from tools.localmesh.rules.peer_authentication import PeerAuthentication
-from tools.localmesh.rules.virtual_services import VirtualService
+from tools.localmesh.rules.rules import Rules
 from tools.localmesh.workloads import Registry, Service, ServicePort
 
 Json = dict[str, Any]
 """A message of Envoy's, as its JSON is: field names in snake_case, durations as "1.5s"."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What `mesh/` says. VirtualServices have their delegates merged in."""
-
-    virtual_services: tuple[VirtualService, ...] = ()
-    destination_rules: tuple[DestinationRule, ...] = ()
-    peer_authentications: tuple[PeerAuthentication, ...] = ()
-    authorization_policies: tuple[AuthorizationPolicy, ...] = ()
-    gateways: tuple[Gateway, ...] = ()
-    envoy_filters: tuple[EnvoyFilter, ...] = ()
 
 
 @dataclass(frozen=True)

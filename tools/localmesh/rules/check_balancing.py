@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 
-from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import Place, Problem
 from tools.localmesh.rules.check_callers import known_mode
 from tools.localmesh.rules.destination_rules import DestinationRule
 from tools.localmesh.rules.peer_authentication import Mode
+from tools.localmesh.rules.rules import Rules
 from tools.localmesh.rules.selectors import ROOT_NAMESPACE
 from tools.localmesh.workloads import Registry, Service, includes
 

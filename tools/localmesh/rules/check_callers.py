@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import MeshError, Place, Problem
 from tools.localmesh.rules.authorization import AuthorizationPolicy, Pattern, Rule, Values, concerning
 from tools.localmesh.rules.peer_authentication import Effective, Mode, PeerAuthentication, concerns, effective
+from tools.localmesh.rules.rules import Rules
 from tools.localmesh.rules.selectors import ROOT_NAMESPACE
 from tools.localmesh.workloads import Registry, Workload, includes
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 
-from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import Problem
 from tools.localmesh.rules.covering import covers
 from tools.localmesh.rules.http_routes import Destination, HttpRoute
 from tools.localmesh.rules.matches import MESH_GATEWAY, Match
+from tools.localmesh.rules.rules import Rules
 from tools.localmesh.rules.virtual_services import ANY_HOST, VirtualService
 from tools.localmesh.workloads import Registry, Service, includes
 

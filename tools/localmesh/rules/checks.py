@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import Problem
 from tools.localmesh.rules.check_balancing import check_balancing
 from tools.localmesh.rules.check_callers import check_callers
 from tools.localmesh.rules.check_routing import check_routing
+from tools.localmesh.rules.rules import Rules
 from tools.localmesh.workloads import Registry
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from tools.localmesh.components import add_component
 from tools.localmesh.documents import Document, read_documents
-from tools.localmesh.mesh import Rules
 from tools.localmesh.problems import MeshError, Problem
 from tools.localmesh.rules.authorization import read_authorization_policy
 from tools.localmesh.rules.checks import check
@@ -17,6 +16,7 @@ from tools.localmesh.rules.destination_rules import read_destination_rule
 from tools.localmesh.rules.envoy_filters import read_envoy_filter
 from tools.localmesh.rules.gateways import read_gateway
 from tools.localmesh.rules.peer_authentication import read_peer_authentication
+from tools.localmesh.rules.rules import Rules
 from tools.localmesh.rules.virtual_services import read_virtual_service
 from tools.localmesh.workloads import Registry
 

@@ -25,13 +25,14 @@ from tools.localmesh.envoy.clusters import OPTIONS, protocol_options
 from tools.localmesh.envoy.listeners import edge, inbound, outbound
 from tools.localmesh.envoy.sources import Kind, resource_file
 from tools.localmesh.envoy.tls import TlsMode, secrets, upstream_socket
-from tools.localmesh.mesh import Edge, Folders, Json, Mesh, Rules, cluster_name, outbound_name, typed
+from tools.localmesh.mesh import Edge, Folders, Json, Mesh, cluster_name, outbound_name, typed
 from tools.localmesh.pods import Pod, inbound_address, mesh_address, outbound_address
 from tools.localmesh.rules.authorization import read_authorization_policy
 from tools.localmesh.rules.delegation import merge_delegates
 from tools.localmesh.rules.envoy_filters import read_envoy_filter
 from tools.localmesh.rules.gateways import read_gateway
 from tools.localmesh.rules.peer_authentication import read_peer_authentication
+from tools.localmesh.rules.rules import Rules
 from tools.localmesh.rules.virtual_services import read_virtual_service
 from tools.localmesh.workloads import Registry, Service, ServicePort, Workload
 

@@ -18,11 +18,12 @@ from libs.parts.processes import free_port
 from tools.localmesh.envoy.bootstrap import RUNTIME
 from tools.localmesh.envoy.clusters import endpoints, outbound_clusters, outbound_targets
 from tools.localmesh.envoy.routes import outbound_routes
-from tools.localmesh.mesh import Edge, Folders, Json, Mesh, Rules, cluster_name, typed
+from tools.localmesh.mesh import Edge, Folders, Json, Mesh, cluster_name, typed
 from tools.localmesh.pods import HOME_ZONE, Pod, mesh_address
 from tools.localmesh.problems import Place
 from tools.localmesh.rules.faults import Fault
 from tools.localmesh.rules.gateways import Gateway, Server
+from tools.localmesh.rules.rules import Rules
 from tools.localmesh.rules.tests.written import RAG, destination_rules, virtual_services, written
 from tools.localmesh.workloads import Registry, Service, ServicePort, Workload
 
