@@ -35,13 +35,13 @@ class Controller:
     def __init__(self, paths: Paths, edge: Edge, certificate_ttl_s: float) -> None:
         self._paths = paths
         self._edge = edge
-        for folder in (paths.state, paths.folders.xds, paths.envoy):
+        for folder in (paths.state, paths.xds, paths.envoy):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._authority = Authority(paths.state / "authority", paths.folders.certificates, ttl_s=certificate_ttl_s)
+        self._authority = Authority(paths.state / "authority", paths.certificates, ttl_s=certificate_ttl_s)
         self._board = Board(paths, edge)
         self._health = Health(self._on_health)
-        self._publisher = Publisher(paths.folders.xds, paths.envoy, self._on_change)
-        self._server = Server(paths.folders.xds, paths.envoy, self._publisher.content)
+        self._publisher = Publisher(paths.xds, paths.envoy, self._on_change)
+        self._server = Server(paths.xds, paths.envoy, self._publisher.content)
         self._envoy_is_slow = False
         self._someone_is_ready = asyncio.Event()
         self._known: Stamps = {}
@@ -65,7 +65,7 @@ class Controller:
         else:
             await self._put_in_force(await asyncio.to_thread(self._read))
             await asyncio.to_thread(self._keep)
-        write_whole(self._paths.bootstrap, json.dumps(bootstrap(self._paths.folders, HOME_ZONE), indent=1))
+        write_whole(self._paths.bootstrap, json.dumps(bootstrap(HOME_ZONE), indent=1))
 
     async def follow(self) -> None:
         """Until it is cancelled."""

@@ -27,19 +27,10 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Folders:
-    """`xds`: the files that Envoy watches; where they are `served`, it asks for them at a socket instead.
-    `certificates`: `SA.pem` for each service account SA (chain and key), and `authorities.pem`."""
-
-    xds: Path
-    certificates: Path
-    served: bool = False
-
-
-@dataclass(frozen=True)
 class Mesh:
     """The whole: workloads, replicas, rules, and what is set for this stack alone.
 
+    `certificates`: the folder of `SA.pem` for each service account SA (chain and key), and of `authorities.pem`.
     `ready`: names of the pods that may get calls. `drills`: faults put on all calls to a Service, by its host.
     """
 
@@ -47,7 +38,7 @@ class Mesh:
     pods: tuple[Pod, ...]
     rules: Rules
     edge: Edge
-    folders: Folders
+    certificates: Path
     ready: frozenset[str] = frozenset()
     drills: Mapping[str, Fault] = field(default_factory=dict)
 

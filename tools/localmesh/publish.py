@@ -20,9 +20,7 @@ from tools.localmesh.translate import Resources
 
 TAKEN_WITHIN_S = 10.0
 POLL_S = 0.01
-_REJECTED = re.compile(
-    r"(?:Filesystem config update|REST config for \S+) rejected: (.*?)(?=^\[\d{4}-|\Z)", re.DOTALL | re.MULTILINE
-)
+_REJECTED = re.compile(r"REST config for \S+ rejected: (.*?)(?=^\[\d{4}-|\Z)", re.DOTALL | re.MULTILINE)
 """In Envoy's log, up to its next entry."""
 
 
@@ -36,7 +34,7 @@ class SlowError(Exception):
 
 
 class Publisher:
-    """The xDS folder, and the Envoy that follows it.
+    """The xDS folder, and the Envoy that is given what is there.
 
     Every file has one version, a hash of its content, by which Envoy tells what it has taken. A file whose content
     stays is not touched. What is in the folder when this is made counts as published.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tools.localmesh import drills
 from tools.localmesh.documents import SUFFIXES
-from tools.localmesh.mesh import Edge, Folders, Mesh
+from tools.localmesh.mesh import Edge, Mesh
 from tools.localmesh.nodes import shown
 from tools.localmesh.pods import PODS, Pod, read_pods
 from tools.localmesh.problems import MeshError, Place, Problem
@@ -31,8 +31,13 @@ class Paths:
     base: Path
 
     @property
-    def folders(self) -> Folders:
-        return Folders(self.state / "xds", self.state / "certificates", served=True)
+    def xds(self) -> Path:
+        """What Envoy is given, a file each."""
+        return self.state / "xds"
+
+    @property
+    def certificates(self) -> Path:
+        return self.state / "certificates"
 
     @property
     def envoy(self) -> Path:
@@ -58,7 +63,7 @@ def read_mesh(paths: Paths, edge: Edge) -> Mesh:
     registry = read_registry(paths.base)
     components = [paths.rules / FAULTS] if drills.written_are_on(paths.state) else []
     rules = read_rules(paths.rules, registry, components)
-    return Mesh(registry, _pods(paths, registry), rules, edge, paths.folders, drills=drills.drills(paths.state))
+    return Mesh(registry, _pods(paths, registry), rules, edge, paths.certificates, drills=drills.drills(paths.state))
 
 
 def keep(paths: Paths, are_in_force: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tools.localmesh.mesh import Edge, Folders, Mesh, inbound_cluster_name, inbound_name, outbound_name
+from tools.localmesh.mesh import Edge, Mesh, inbound_cluster_name, inbound_name, outbound_name
 from tools.localmesh.pods import Pod, inbound_address, outbound_address
 from tools.localmesh.rules.read import read_rules
 from tools.localmesh.translate import Resources, translate
@@ -27,6 +27,7 @@ from tools.meshjudge.summary import Parts, parts_of
 from tools.meshjudge.world import EDGE_PORT
 
 NOWHERE = Path("/nonexistent/meshjudge")
+CERTIFICATES = NOWHERE / "certificates"
 """Nothing is read or written there: files are only named."""
 PLAIN_EDGE = Edge(f"127.0.0.1:{EDGE_PORT}")
 HTTPS_EDGE = replace(PLAIN_EDGE, certificate=NOWHERE / "edge.pem", key=NOWHERE / "edge.key")
@@ -37,7 +38,7 @@ def local_parts(registry: Registry, pods: Sequence[Pod], folder: Path) -> Parts:
     and without. Raises MeshError where the translator does not take them."""
     rules = read_rules(folder, registry)
     names = frozenset(pod.name for pod in pods)
-    mesh = Mesh(registry, tuple(pods), rules, PLAIN_EDGE, Folders(NOWHERE / "xds", NOWHERE / "certificates"), names)
+    mesh = Mesh(registry, tuple(pods), rules, PLAIN_EDGE, CERTIFICATES, names)
     return translated_parts(mesh, pods, {side.edge: translate(side) for side in sides(mesh)})
 
 
@@ -143,7 +144,7 @@ def _leads(cluster: Json, address: str) -> None:
 
 def _secrets(mesh: Mesh, pod: Pod, secrets: Mapping[str, Json]) -> dict[str, str]:
     """What each secret is to the pod, by the files that it is read from."""
-    folder = mesh.folders.certificates.absolute()
+    folder = mesh.certificates.absolute()
     files = {
         f"{folder}/{pod.workload.service_account}.pem": OWN,
         f"{folder}/authorities.pem": AUTHORITIES,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from libs.parts.envoy import ADMIN_SOCKET
-from tools.localmesh.envoy.sources import config_source, server_cluster
-from tools.localmesh.mesh import Folders, Json, typed
+from tools.localmesh.envoy.sources import CONFIG_SOURCE, server_cluster
+from tools.localmesh.mesh import Json, typed
 
 MOST_CONNECTIONS = 20_000
 """Of all listeners together; more are hung up on."""
@@ -33,17 +33,17 @@ RUNTIME: Json = {
 """How large a regular expression may become: as much as Istio allows. Envoy's own bound is that of a short one."""
 
 
-def bootstrap(folders: Folders, zone: str) -> Json:
-    """For an Envoy that follows the files in the folders. `zone` is region/zone of the clients whose proxy it is."""
+def bootstrap(zone: str) -> Json:
+    """For an Envoy that asks for all else. `zone` is region/zone of the clients whose proxy it is."""
     region, _, name = zone.partition("/")
     return {
         "node": {"id": "localmesh", "cluster": "localmesh", "locality": {"region": region, "zone": name}},
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
         "dynamic_resources": {
-            "lds_config": config_source(folders, "lds"),
-            "cds_config": config_source(folders, "cds"),
+            "lds_config": CONFIG_SOURCE,
+            "cds_config": CONFIG_SOURCE,
         },
-        "static_resources": {"clusters": [server_cluster()] if folders.served else []},
+        "static_resources": {"clusters": [server_cluster()]},
         "stats_config": {
             "stats_matcher": {"inclusion_list": {"patterns": [{"safe_regex": {"regex": kept}} for kept in KEPT_STATS]}}
         },

@@ -6,7 +6,7 @@ The meaning is istiod's (cluster_traffic_policy.go and loadbalancer.go in istio/
 from __future__ import annotations
 
 from tools.localmesh.envoy.durations import duration
-from tools.localmesh.envoy.sources import config_source
+from tools.localmesh.envoy.sources import CONFIG_SOURCE
 from tools.localmesh.envoy.tls import TlsMode, upstream_socket
 from tools.localmesh.envoy.ways import Target, Way, distinct, edge_ways, mesh_ways, targets
 from tools.localmesh.mesh import Json, Mesh, cluster_name, typed
@@ -80,7 +80,7 @@ def cluster(mesh: Mesh, client: Pod, target: Target) -> Json:
         name=name,
         alt_stat_name=stat_name(client, target),
         type="EDS",
-        eds_cluster_config={"eds_config": config_source(mesh.folders, "eds", name)},
+        eds_cluster_config={"eds_config": CONFIG_SOURCE},
         connect_timeout=duration(connect_timeout_s),
         circuit_breakers={"thresholds": [thresholds(pool, policy.retry_budget)]},
         # Who is no longer listed gets no more calls, whatever Envoy thinks of it.

@@ -14,7 +14,7 @@ from tools.localmesh.envoy.clusters import CONNECT_TIMEOUT_S, OPTIONS, protocol_
 from tools.localmesh.envoy.durations import duration
 from tools.localmesh.envoy.rbac import rbac_filters, rbac_per_route
 from tools.localmesh.envoy.routes import edge_routes
-from tools.localmesh.envoy.sources import config_source
+from tools.localmesh.envoy.sources import CONFIG_SOURCE
 from tools.localmesh.envoy.tls import MESH_PROTOCOLS, downstream_socket, edge_socket
 from tools.localmesh.envoy.ways import Target
 from tools.localmesh.mesh import Json, Mesh, inbound_cluster_name, inbound_name, outbound_name, typed
@@ -106,7 +106,7 @@ def _manager(mesh: Mesh, name: str, filters: Sequence[Json], **fields: Any) -> J
     return typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=name,
-        rds={"route_config_name": name, "config_source": config_source(mesh.folders, "rds", name)},
+        rds={"route_config_name": name, "config_source": CONFIG_SOURCE},
         http_filters=list(filters),
         access_log=failed_calls(name),
         stream_idle_timeout="0s",

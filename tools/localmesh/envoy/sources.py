@@ -1,4 +1,4 @@
-"""Where Envoy finds a resource: LDS and CDS are a file each, every RDS, EDS and SDS resource has one of its own."""
+"""Where Envoy's resources are: LDS and CDS are a file each, every RDS, EDS and SDS resource has one of its own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
-
-from tools.localmesh.mesh import Folders
 
 Kind = Literal["lds", "cds", "rds", "eds", "sds"]
 
@@ -21,13 +19,26 @@ KINDS: Mapping[str, Kind] = {
 """By what Envoy calls them when it asks for them."""
 
 SOCKET = "xds.sock"
-"""In Envoy's working folder, where they are `served`: relative, because a socket's path has at most 107 bytes."""
+"""In Envoy's working folder; relative, because a socket's path has at most 107 bytes."""
 SERVER = "xds"
 """The cluster that is that socket."""
 ANSWER_WITHIN_S = 30.0
 """A question for what is new is answered by then."""
 ASK_AGAIN_AFTER_S = 0.1
 """At most twice as long after an answer, or none, Envoy asks again."""
+
+CONFIG_SOURCE: Mapping[str, Any] = {
+    "resource_api_version": "V3",
+    "initial_fetch_timeout": "0s",
+    "api_config_source": {
+        "api_type": "REST",
+        "transport_api_version": "V3",
+        "cluster_names": [SERVER],
+        "refresh_delay": f"{ASK_AGAIN_AFTER_S}s",
+        "request_timeout": f"{2 * ANSWER_WITHIN_S}s",
+    },
+}
+"""Where Envoy finds any resource: it asks at the socket for what a file of the xDS folder has."""
 
 
 def resource_file(folder: Path, kind: Kind, name: str = "") -> Path:
@@ -37,24 +48,8 @@ def resource_file(folder: Path, kind: Kind, name: str = "") -> Path:
     return folder / kind / f"{quote(name, safe='@')}.json"
 
 
-def config_source(folders: Folders, kind: Kind, name: str = "") -> dict[str, Any]:
-    """The ConfigSource that names the file: Envoy reads it anew when another is renamed over it, or asks for it where
-    the folders are `served`."""
-    if folders.served:
-        asked = {
-            "api_type": "REST",
-            "transport_api_version": "V3",
-            "cluster_names": [SERVER],
-            "refresh_delay": f"{ASK_AGAIN_AFTER_S}s",
-            "request_timeout": f"{2 * ANSWER_WITHIN_S}s",
-        }
-        return {"resource_api_version": "V3", "initial_fetch_timeout": "0s", "api_config_source": asked}
-    path = resource_file(folders.xds.absolute(), kind, name)
-    return {"resource_api_version": "V3", "path_config_source": {"path": str(path)}}
-
-
 def server_cluster() -> dict[str, Any]:
-    """Whom Envoy asks where its folders are `served`. Nothing bounds how many questions wait."""
+    """Whom Envoy asks. Nothing bounds how many questions wait."""
     unbounded = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 2**32 - 1)
     endpoint = {"address": {"pipe": {"path": SOCKET}}}
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tools.localmesh.envoy.sources import config_source
+from tools.localmesh.envoy.sources import CONFIG_SOURCE
 from tools.localmesh.mesh import Json, Mesh, typed
 from tools.localmesh.pods import Pod
 from tools.localmesh.problems import MeshError, Problem
@@ -69,7 +69,7 @@ def edge_socket(mesh: Mesh, least_tls: str) -> Json:
 
 def secrets(mesh: Mesh) -> dict[str, Json]:
     """Which files the names above stand for, all followed when another is renamed into their folder."""
-    folder = mesh.folders.certificates.absolute()
+    folder = mesh.certificates.absolute()
     found = {AUTHORITIES: {"validation_context": {"trusted_ca": {"filename": str(folder / "authorities.pem")}}}}
     watched = {"path": str(folder)}
     found[AUTHORITIES]["validation_context"]["watched_directory"] = watched
@@ -123,7 +123,7 @@ def _identity(account: str) -> str:
 
 
 def _secret(mesh: Mesh, name: str) -> Json:
-    return {"name": name, "sds_config": config_source(mesh.folders, "sds", name)}
+    return {"name": name, "sds_config": CONFIG_SOURCE}
 
 
 def _socket(context: Json) -> Json:

@@ -92,7 +92,7 @@ async def test_a_mistake_leaves_the_old_rules_and_is_told_until_it_is_mended(
     stay byte for byte, and calls go on. When both are mended, that is told too."""
 
     def files() -> dict[str, bytes]:
-        return {str(path): path.read_bytes() for path in sorted(lab.paths.folders.xds.rglob("*.json"))}
+        return {str(path): path.read_bytes() for path in sorted(lab.paths.xds.rglob("*.json"))}
 
     before = files()
     async with load(channel) as made:
@@ -123,14 +123,14 @@ async def test_a_mistake_leaves_the_old_rules_and_is_told_until_it_is_mended(
 async def test_what_envoy_does_not_take_is_told_in_its_words(lab: Lab, channel: grpc.aio.Channel) -> None:
     """Rules that Envoy itself rejects are told like a mistake, and what was there before is there again; also when its
     log has been emptied meanwhile."""
-    before = {path: path.read_bytes() for path in lab.paths.folders.xds.rglob("*.json")}
+    before = {path: path.read_bytes() for path in lab.paths.xds.rglob("*.json")}
     for _ in range(2):
         lab.rewrite("transcoding.yaml", "max_request_bytes: 8388608", "max_request_bytes: 0")
         await eventually(lambda: lab.status().problems)
         [problem] = lab.status().problems
         assert problem.text.startswith("Envoy does not take what the rules make: ")
         assert "MaxRequestBytes" in problem.text
-        assert {path: path.read_bytes() for path in lab.paths.folders.xds.rglob("*.json")} == before
+        assert {path: path.read_bytes() for path in lab.paths.xds.rglob("*.json")} == before
         assert await call(channel) == "rag-0"
         lab.rewrite("transcoding.yaml", "max_request_bytes: 0", "max_request_bytes: 8388608")
         await eventually(lambda: not lab.status().problems)

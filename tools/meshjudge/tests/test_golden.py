@@ -11,7 +11,7 @@ import yaml
 
 from tools.localmesh.components import add_component
 from tools.localmesh.documents import read_documents, resource_files
-from tools.localmesh.mesh import Folders, Mesh
+from tools.localmesh.mesh import Mesh
 from tools.localmesh.pods import Pod
 from tools.localmesh.problems import MeshError
 from tools.localmesh.rules.read import read_rules
@@ -21,7 +21,7 @@ from tools.meshjudge import golden
 from tools.meshjudge.cases import case_names, write_case
 from tools.meshjudge.differences import EXPLAINED, differences
 from tools.meshjudge.kustomized import with_component, write_objects
-from tools.meshjudge.local import NOWHERE, PLAIN_EDGE, local_parts
+from tools.meshjudge.local import CERTIFICATES, PLAIN_EDGE, local_parts
 from tools.meshjudge.refusals import REFUSALS
 from tools.meshjudge.summary import LONG
 from tools.meshjudge.world import world_pods
@@ -58,8 +58,7 @@ def test_long_texts_are_taken_word_for_word() -> None:
     """The golden summary leaves out what nobody reads."""
     registry, pods = world()
     rules = read_rules(golden.MESH, registry)
-    folders = Folders(NOWHERE, NOWHERE)
-    resources = translate(Mesh(registry, tuple(pods), rules, PLAIN_EDGE, folders))
+    resources = translate(Mesh(registry, tuple(pods), rules, PLAIN_EDGE, CERTIFICATES))
     written = _long(list(yaml.safe_load_all((golden.MESH / "transcoding.yaml").read_text())))
     assert written
     assert _long([resources.listeners[name] for name in resources.listeners if name.startswith("edge|")]) == written

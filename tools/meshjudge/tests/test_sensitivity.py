@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tools.localmesh.mesh import Folders, Mesh
+from tools.localmesh.mesh import Mesh
 from tools.localmesh.rules.read import read_rules
 from tools.localmesh.translate import Resources, translate
 from tools.localmesh.workloads import read_registry
 from tools.meshjudge import golden
-from tools.meshjudge.local import HTTPS_EDGE, NOWHERE, translated_parts
+from tools.meshjudge.local import CERTIFICATES, HTTPS_EDGE, translated_parts
 from tools.meshjudge.meaning.ignored import IGNORED, IGNORED_FILTERS
 from tools.meshjudge.meaning.listeners import manager_of
 from tools.meshjudge.meaning.message import UnreadError, reading
@@ -70,9 +70,8 @@ WITHOUT_EFFECT = {
 def mesh() -> Mesh:
     registry = read_registry()
     pods = world_pods(registry)
-    folders = Folders(NOWHERE / "xds", NOWHERE / "certificates")
     rules = read_rules(golden.MESH, registry)
-    return Mesh(registry, tuple(pods), rules, HTTPS_EDGE, folders, frozenset(pod.name for pod in pods))
+    return Mesh(registry, tuple(pods), rules, HTTPS_EDGE, CERTIFICATES, frozenset(pod.name for pod in pods))
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,7 +26,7 @@ from tools.localmesh.envoy.clusters import OPTIONS, protocol_options
 from tools.localmesh.envoy.listeners import edge, inbound, outbound
 from tools.localmesh.envoy.sources import Kind, resource_file
 from tools.localmesh.envoy.tls import TlsMode, secrets, upstream_socket
-from tools.localmesh.mesh import Edge, Folders, Json, Mesh, cluster_name, outbound_name, typed
+from tools.localmesh.mesh import Edge, Json, Mesh, cluster_name, outbound_name, typed
 from tools.localmesh.pods import Pod, inbound_address, mesh_address, outbound_address
 from tools.localmesh.rules.authorization import read_authorization_policy
 from tools.localmesh.rules.delegation import merge_delegates
@@ -34,6 +35,7 @@ from tools.localmesh.rules.gateways import read_gateway
 from tools.localmesh.rules.peer_authentication import read_peer_authentication
 from tools.localmesh.rules.rules import Rules
 from tools.localmesh.rules.virtual_services import read_virtual_service
+from tools.localmesh.serve import Server
 from tools.localmesh.workloads import Registry, Service, ServicePort, Workload
 
 PORT = ServicePort("grpc", 50051, 50052)
@@ -96,8 +98,8 @@ def a_mesh(folder: Path, rules: Rules, app: str = "127.0.0.1:1", edge: Edge | No
         Pod(f"{each.name}-0", each, mesh_address(number, position), apps.get(each.name, "127.0.0.1:1"))
         for position, each in enumerate(workloads, start=1)
     )
-    folders = Folders(folder / "xds", folder / "certificates")
-    return Mesh(Registry((ECHO,), tuple(workloads)), pods, rules, edge or Edge("127.0.0.1:1"), folders)
+    registry = Registry((ECHO,), tuple(workloads))
+    return Mesh(registry, pods, rules, edge or Edge("127.0.0.1:1"), folder / "certificates")
 
 
 class Lab:
@@ -106,12 +108,16 @@ class Lab:
     def __init__(self, folder: Path, mesh: Mesh, ttl_s: float, tls: TlsMode | None) -> None:
         self.mesh = mesh
         self.pods: Mapping[str, Pod] = {pod.workload.name: pod for pod in mesh.pods}
-        self.authority = Authority(folder / "authority", mesh.folders.certificates, ttl_s=ttl_s)
+        self.authority = Authority(folder / "authority", mesh.certificates, ttl_s=ttl_s)
         self.accounts = identities(mesh.registry.workloads)
         self.log = folder / "envoy.log"
-        self.folder = folder
+        self.envoy = folder / "run"
+        self.envoy.mkdir(mode=0o700)
         self._tls = tls
+        self._written: dict[Path, bytes] = {}
         self._changed = 0
+        self._folder = folder
+        self.server = Server(folder, self.envoy, self._written.get)
 
     async def publish(self, rules: Rules) -> None:
         """Returns when Envoy has taken all that is different. Raises AssertionError where it does not."""
@@ -142,6 +148,7 @@ class Lab:
                 self._write("rds", routes["name"], [routes])
         self._write("cds", "", clusters)
         self._write("lds", "", listeners)
+        self.server.changed()
         return self._changed
 
     def channel(self, caller: str) -> grpc.aio.Channel:
@@ -161,7 +168,7 @@ class Lab:
 
     def statistic(self, name: str) -> int:
         """The sum of the statistics whose names end so."""
-        lines = ask_admin(self.folder / "run", "GET", "/stats").decode().splitlines()
+        lines = ask_admin(self.envoy, "GET", "/stats").decode().splitlines()
         return sum(int(line.rpartition(": ")[2]) for line in lines if line.rpartition(": ")[0].endswith(name))
 
     def _cluster(self, client: Pod) -> Json:
@@ -188,11 +195,11 @@ class Lab:
         self._write("rds", name, [typed("envoy.config.route.v3.RouteConfiguration", name=name, virtual_hosts=hosts)])
 
     def _write(self, kind: Kind, name: str, resources: list[Json]) -> None:
-        path = resource_file(self.mesh.folders.xds, kind, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({"resources": resources})
-        if not path.exists() or path.read_text() != content:
-            write_whole(path, content)
+        path = resource_file(self._folder, kind, name)
+        version = hashlib.sha256(json.dumps(resources).encode()).hexdigest()
+        content = json.dumps({"version_info": version, "resources": resources}).encode()
+        if self._written.get(path) != content:
+            self._written[path] = content
             self._changed += 1
 
 
@@ -257,18 +264,20 @@ async def lab(
     for account, make in (certificates or {}).items():
         authority = read_pair(folder / "authority" / "authority.pem")
         assert authority
-        write_whole(made.mesh.folders.certificates / f"{account}.pem", make(authority).pem())
+        write_whole(made.mesh.certificates / f"{account}.pem", make(authority).pem())
     made.write(rules)
     start = folder / "bootstrap.json"
-    start.write_text(json.dumps(bootstrap(made.mesh.folders, "local/a")))
+    start.write_text(json.dumps(bootstrap("local/a")))
     part: RunningPart | None = None
     try:
-        part = await asyncio.to_thread(start_envoy, start, folder / "run", log=made.log)
+        await made.server.start()
+        part = await asyncio.to_thread(start_envoy, start, made.envoy, log=made.log)
         await eventually(lambda: _listens(made.inbound))
         yield made
     finally:
         if part:
             await asyncio.to_thread(part.stop, 1.0)
+        await made.server.stop()
         await server.stop(0)
 
 

@@ -46,7 +46,7 @@ async def test_certificates_are_renewed_without_an_error(tmp_path: Path) -> None
 async def test_an_authority_is_replaced_without_an_error(tmp_path: Path) -> None:
     """The same calls go on while an authority that is lost makes room for another, until nobody trusts the old one."""
     async with lab(tmp_path, security(tmp_path / "rules", mode("STRICT"))) as mesh:
-        old = (mesh.mesh.folders.certificates / AUTHORITIES).read_bytes()
+        old = (mesh.mesh.certificates / AUTHORITIES).read_bytes()
         (tmp_path / "authority" / AUTHORITY).unlink()
         renewing = asyncio.create_task(_renew(mesh))
         async with mesh.channel("friend") as friend, mesh.channel("stranger") as stranger:
@@ -54,7 +54,7 @@ async def test_an_authority_is_replaced_without_an_error(tmp_path: Path) -> None
             seen = [old]
             while len(seen) < 3:
                 await _calls(friend, stranger, ticking)
-                now = (mesh.mesh.folders.certificates / AUTHORITIES).read_bytes()
+                now = (mesh.mesh.certificates / AUTHORITIES).read_bytes()
                 seen += [now] if now != seen[-1] else []
             for _ in range(20):
                 await _calls(friend, stranger, ticking)
@@ -88,4 +88,4 @@ async def _is_refused(mesh: Lab, stranger: grpc.aio.Channel) -> bool:
 
 
 def _file(mesh: Lab, account: str) -> Path:
-    return mesh.mesh.folders.certificates / f"{account}.pem"
+    return mesh.mesh.certificates / f"{account}.pem"

@@ -18,7 +18,7 @@ from libs.parts.processes import free_port
 from tools.localmesh.envoy.bootstrap import RUNTIME
 from tools.localmesh.envoy.clusters import endpoints, outbound_clusters, outbound_targets
 from tools.localmesh.envoy.routes import outbound_routes
-from tools.localmesh.mesh import Edge, Folders, Json, Mesh, cluster_name, typed
+from tools.localmesh.mesh import Edge, Json, Mesh, cluster_name, typed
 from tools.localmesh.pods import HOME_ZONE, Pod, mesh_address
 from tools.localmesh.problems import Place
 from tools.localmesh.rules.faults import Fault
@@ -57,10 +57,9 @@ def a_mesh(
         workloads.append(workload)
         pods.append(Pod(name, workload, mesh_address(edge_port, number), "127.0.0.1:1", zone))
     rules = Rules(tuple(virtual_services(folder, *texts)), tuple(destination_rules(folder, *texts)))
-    folders = Folders(folder / "xds", folder / "certificates")
     names = frozenset(pod.name for pod in pods) if ready is None else frozenset(ready)
     registry = Registry(SERVICES, tuple(workloads))
-    return Mesh(registry, tuple(pods), rules, Edge("127.0.0.1:1"), folders, names, dict(drills or {}))
+    return Mesh(registry, tuple(pods), rules, Edge("127.0.0.1:1"), folder, names, dict(drills or {}))
 
 
 def client(mesh: Mesh) -> Pod:
