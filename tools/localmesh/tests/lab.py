@@ -172,12 +172,12 @@ class Lab:
 
     async def published(self, count: int) -> Status:
         """Waits until Envoy was given something new for the `count`th time."""
-        await eventually(lambda: self.status().published >= count)
+        await eventually(lambda: self.status().published >= count, within_s=60)
         return self.status()
 
     async def ready(self, *names: str) -> None:
         """Waits until these pods get calls, and no others do."""
-        await eventually(lambda: set(self.status().ready) == set(names))
+        await eventually(lambda: set(self.status().ready) == set(names), within_s=60)
 
     async def stop(self) -> None:
         for part in (self.controller, self.envoy):

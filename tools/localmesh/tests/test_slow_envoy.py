@@ -41,12 +41,12 @@ async def test_a_slow_envoy_refuses_nothing(tmp_path: Path, monkeypatch: pytest.
                 slow.setattr(publish, "TAKEN_WITHIN_S", 0.2)
                 slow.setattr(Server, "changed", lambda server: None)
                 lab.rewrite("routing.yaml", "subset: stable", "subset: canary")
-                await eventually(lambda: lab.status().problems)
+                await eventually(lambda: lab.status().problems, within_s=60)
                 [problem] = lab.status().problems
                 assert problem.text.startswith("Envoy has not answered within 0.2 s: the rules are tried again")
                 assert await call(rag) == "rag-0"
-            await eventually(lambda: not lab.status().problems)
-            await eventually(leads_to_the_canary)
+            await eventually(lambda: not lab.status().problems, within_s=60)
+            await eventually(leads_to_the_canary, within_s=60)
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
@@ -61,7 +61,8 @@ async def test_an_envoy_that_hangs_has_taken_nothing(tmp_path: Path) -> None:
         os.kill(lab.envoy.pid, signal.SIGSTOP)
         try:
             lab.rewrite("routing.yaml", "subset: stable", "subset: canary")
-            await eventually(lambda: lab.status().problems)
+            # It is asked more than once, and each time for seconds.
+            await eventually(lambda: lab.status().problems, within_s=60)
             assert lab.status().problems[0].text.startswith("Envoy has not answered within 5 s")
         finally:
             os.kill(lab.envoy.pid, signal.SIGCONT)
