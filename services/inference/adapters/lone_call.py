@@ -23,19 +23,24 @@ class LoneCall:
     def __init__(self, call: Any) -> None:
         self._call = call
         self._answered = False
+        self._writing: asyncio.Future[None] | None = None
 
     def cancel(self) -> None:
         """Ends the call, unless it is about to end by itself."""
         if not self._answered:
             self._call.cancel()
+            if self._writing is not None:
+                # Of a call that was cancelled before its beginning was sent, grpcio's write would wait for ever.
+                self._writing.cancel()
 
     async def answers(self, request: Any) -> AsyncGenerator[Any, None]:
         """The ModelStreamInferResponses, to the last. Raises AioRpcError.
 
         The request has to set `triton_enable_empty_final_response`, else the last one may not be known.
         """
+        self._writing = asyncio.ensure_future(self._call.write(request))
         with suppress(asyncio.InvalidStateError):  # It has ended already: its status is read below.
-            await self._call.write(request)
+            await self._writing
         async for answer in self._call:
             if is_last(answer):
                 self._answered = True

@@ -11,13 +11,16 @@ from services.inference.ports import ModelCatalogue, ModelProbe
 
 ASK_EVERY_S = 5.0
 ANSWER_WITHIN_S = 1.5
+ASK_ANEW_AFTER_S = 10.0
 
 
 class Canary:
     """A check of one model, cheap enough to be made every second: it asks the model once in ASK_EVERY_S.
 
     A model that is too busy to answer is no dead model: the last verdict stays. What it was asked is left to end by
-    itself: Triton may crash, for everybody, where a call is cancelled while answers are due.
+    itself: Triton may crash, for everybody, where a call is cancelled while answers are due. But a question that was
+    with the model when it died is never answered, while a new one is refused at once: so after ASK_ANEW_AFTER_S one is
+    asked beside it.
     """
 
     def __init__(self, model: str, catalogue: ModelCatalogue, probe: ModelProbe, now_s: Callable[[], float]) -> None:
@@ -26,7 +29,9 @@ class Canary:
         self._probe = probe
         self._now_s = now_s
         self._asked_s = float("-inf")
-        self._asking: asyncio.Task[None] | None = None
+        self._asking: list[asyncio.Task[None]] = []
+        """Unanswered yet, the newest last."""
+        self._begun_s = float("-inf")
         self._problem: ServiceError | None = model_unavailable(model, "it has not answered yet")
 
     async def __call__(self) -> None:
@@ -39,17 +44,20 @@ class Canary:
             raise self._problem
 
     async def _ask(self) -> ServiceError | None:
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._answer())
-        done, _ = await asyncio.wait([self._asking], timeout=ANSWER_WITHIN_S)
-        if not done:
-            return self._problem
-        asking, self._asking = self._asking, None
-        try:
-            asking.result()
-        except ServiceError as error:
-            return self._problem if error.kind is Kind.DEADLINE_EXCEEDED else error
-        return None
+        if not self._asking or self._now_s() >= self._begun_s + ASK_ANEW_AFTER_S:
+            self._asking.append(asyncio.create_task(self._answer()))
+            self._begun_s = self._now_s()
+        await asyncio.wait(self._asking, timeout=ANSWER_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+        problem = self._problem
+        for asking in [asking for asking in self._asking if asking.done()]:
+            self._asking.remove(asking)
+            try:
+                asking.result()
+                problem = None
+            except ServiceError as error:
+                if error.kind is not Kind.DEADLINE_EXCEEDED:
+                    problem = error
+        return problem
 
     async def _answer(self) -> None:
         await self._probe.ask(await self._catalogue.loaded(self._model))

@@ -58,11 +58,15 @@ class Generator:
 
 @dataclass
 class Probe:
-    """Answers as `error` and `ready_error` say; and not while it `hangs`. `cancelled` counts those who did not wait."""
+    """Answers as `error` and `ready_error` say; not while it `hangs`, and never what it was asked while it `loses`.
+
+    `cancelled` counts those who did not wait.
+    """
 
     error: ServiceError | None = None
     ready_error: ServiceError | None = None
     hangs: bool = False
+    loses: bool = False
     asked: int = 0
     cancelled: int = 0
 
@@ -75,8 +79,9 @@ class Probe:
 
     async def ask(self, model: Model) -> None:
         self.asked += 1
+        lost = self.loses
         try:
-            await eventually(lambda: not self.hangs, within_s=60, every_s=0.001)
+            await eventually(lambda: not self.hangs and not lost, within_s=60, every_s=0.001)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

@@ -7,7 +7,7 @@ import pytest
 from libs.errors.errors import DeadlineExceededError, Reason, UnavailableError
 from libs.testing.eventually import eventually
 from services.inference.app import canary as canary_module
-from services.inference.app.canary import ASK_EVERY_S, Canary
+from services.inference.app.canary import ASK_ANEW_AFTER_S, ASK_EVERY_S, Canary
 from services.inference.app.revive_models import ReviveModels
 from services.inference.app.tests.fakes import Catalogue, Clock, Control, Probe, Watch
 from services.inference.app.underway import Stream, Underway
@@ -196,3 +196,38 @@ async def test_busy_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     await canary()
     assert (probe.asked, probe.cancelled) == (2, 0)
     probe.hangs = False
+
+
+async def test_a_question_that_died_with_the_model_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never answered; another one after ASK_ANEW_AFTER_S finds the death. Nothing is cancelled."""
+    monkeypatch.setattr(canary_module, "ANSWER_WITHIN_S", 0.01)
+    probe, clock = Probe(), Clock()
+    canary = Canary("m", Catalogue([MODEL]), probe, clock)
+    await canary()
+    clock.now_s += ASK_EVERY_S
+    probe.loses = True
+    await canary()
+    probe.loses, probe.error = False, DEAD
+    clock.now_s += ASK_ANEW_AFTER_S - 1
+    await canary()
+    assert probe.asked == 2
+    clock.now_s += ASK_EVERY_S
+    monkeypatch.setattr(canary_module, "ANSWER_WITHIN_S", 30.0)
+    with pytest.raises(UnavailableError, match="dead"):
+        await canary()
+    assert (probe.asked, probe.cancelled) == (3, 0)
+
+
+async def test_a_late_answer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose answers take longer than ASK_ANEW_AFTER_S serves, however often it was asked meanwhile."""
+    monkeypatch.setattr(canary_module, "ANSWER_WITHIN_S", 0.01)
+    probe, clock = Probe(hangs=True), Clock()
+    canary = Canary("m", Catalogue([MODEL]), probe, clock)
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="not answered yet"):
+            await canary()
+        clock.now_s += ASK_ANEW_AFTER_S - 1
+    monkeypatch.setattr(canary_module, "ANSWER_WITHIN_S", 30.0)
+    probe.hangs, probe.loses = False, True
+    await canary()
+    assert (probe.asked, probe.cancelled) == (2, 0)
