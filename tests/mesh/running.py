@@ -50,10 +50,6 @@ class RunningMesh(RunningStack):
         """Those with a process: all but the edge."""
         return [pod for pod in self._replicas.pods(self.stack) if pod.app]
 
-    def part_of(self, pod: str) -> str:
-        """The part whose process a pod is."""
-        return next(replica.part for replica in self._replicas.all if replica.pod == pod)
-
     @cached_property
     def _replicas(self) -> Replicas:
         return stack_replicas(self.stack)
@@ -76,18 +72,19 @@ class RunningMesh(RunningStack):
         return {name: int(value) for name, value in pairs if value.isdigit()}
 
     def arrived(self, workload: str) -> Counter[str]:
-        """How many calls each replica of a Deployment got so far, by its pod's name: what its proxy handed to it."""
+        """How many calls each replica of a Deployment got so far, by its name: what its proxy handed to it."""
         return self._handed(workload, "upstream_rq_total")
 
     def under_way(self, workload: str) -> Counter[str]:
-        """How many calls each replica of a Deployment has now, by its pod's name."""
+        """How many calls each replica of a Deployment has now, by its name."""
         return self._handed(workload, "upstream_rq_active")
 
     def _handed(self, workload: str, number: str) -> Counter[str]:
+        pods = {replica.pod for replica in self._replicas.all if replica.workload.name == workload}
         found: Counter[str] = Counter()
         for name, value in self.stats(rf"^cluster\.inbound\|.*\.{number}$").items():
             pod = name.removesuffix(f".{number}").rpartition("@")[2]
-            if pod.rpartition("-")[0] == workload:
+            if pod in pods:
                 found[pod] += value
         return found
 
@@ -124,7 +121,7 @@ class RunningMesh(RunningStack):
 
     async def eventually_serves(self, pod: str, restarts: int = 0) -> None:
         """Until the pod's part was restarted so often, and the mesh gives it calls."""
-        part = self.part_of(pod)
+        part = next(replica.part for replica in self._replicas.all if replica.pod == pod)
 
         def serves() -> bool:
             found = self.part(part)

@@ -18,12 +18,11 @@ pytestmark = pytest.mark.timeout(300)  # the first of all tests starts the stack
 
 INFERENCE = "inference.weft.svc.cluster.local"
 TRITON_GPU = "triton-gpu.weft.svc.cluster.local"
-GPU_POD = "inference-gpu-0"
+GPU = "inference-gpu"
 BACK_WITHIN_S = 30.0
 KILLS = 2
 SOME = 20
 KILLED = "inference-2"
-KILLED_POD = "inference-1"
 
 
 async def test_a_replica_that_fails_is_left_out_until_it_is_well(mesh: RunningMesh, caller: Caller) -> None:
@@ -40,10 +39,10 @@ async def test_a_replica_that_fails_is_left_out_until_it_is_well(mesh: RunningMe
     await mesh.eventually_published(before)
     async with under_load([caller.list_models], [caller.list_models], [caller.list_models]) as load:
         await eventually(lambda: mesh.ejected("inference"), within_s=BACK_WITHIN_S)
-        assert GPU_POD in mesh.status().ready, "it is not its health that keeps it out"
+        assert GPU in mesh.status().ready, "it is not its health that keeps it out"
         await mesh.end_drills()
         await eventually(lambda: not mesh.ejected("inference"), within_s=BACK_WITHIN_S)
-        await eventually_called(mesh, "inference-gpu", GPU_POD)
+        await eventually_called(mesh, GPU, GPU)
     assert load.failures == []
     assert ejections(mesh) > 0
 
@@ -79,9 +78,9 @@ async def test_kill_one_of_three(mesh: RunningMesh) -> None:
         calls = [generate, list_models, embed]
         async with under_load(*(calls for _ in range(8))) as load:
             for _ in range(KILLS):
-                await eventually_called(mesh, "inference", KILLED_POD)
+                await eventually_called(mesh, "inference", KILLED)
                 restarts = mesh.kill(KILLED)
-                await mesh.eventually_serves(KILLED_POD, restarts + 1)
-            await eventually_called(mesh, "inference", KILLED_POD)
+                await mesh.eventually_serves(KILLED, restarts + 1)
+            await eventually_called(mesh, "inference", KILLED)
     assert load.failures == []
     assert min(load.good[call.__name__] for call in calls) > 10

@@ -68,8 +68,8 @@ async def test_the_urgent_go_on(mesh: RunningMesh) -> None:
 
 def is_saturated(mesh: RunningMesh) -> bool:
     """Whether every standard replica has more calls than slots."""
-    active = mesh.stats(r"^cluster\.inbound\|50051\|\|@inference-[0-9]+\.upstream_rq_active$")
-    assert len(active) == len(STANDARD)
+    active = mesh.under_way("inference")
+    assert active.keys() == set(STANDARD)
     return min(active.values()) > SLOTS
 
 

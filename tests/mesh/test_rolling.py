@@ -50,5 +50,4 @@ async def test_restart_everything(mesh: RunningMesh, caller: Caller) -> None:
 
 def parts(mesh: RunningMesh) -> list[str]:
     """All replicas of the services that are restarted."""
-    served = (mesh.part_of(pod.name) for pod in mesh.served_pods() if pod.workload.name in SERVICES)
-    return list(dict.fromkeys(served))
+    return [pod.name for pod in mesh.served_pods() if pod.workload.name in SERVICES]

@@ -77,7 +77,7 @@ async def lose_a_replica(mesh: RunningMesh, call: Call) -> Load:
         await eventually(all_are_there, within_s=20.0)
         restarts = mesh.kill("rag-2")
     await asyncio.gather(*calls)
-    await mesh.eventually_serves("rag-1", restarts + 1)
+    await mesh.eventually_serves("rag-2", restarts + 1)
     assert len(load.failures) + sum(load.good.values()) == CALLS
     return load
 

@@ -108,7 +108,7 @@ async def test_the_process_does_not_see_who_is_refused(
     mesh: RunningMesh, pairs: list[Way], dial: Mapping[str, str]
 ) -> None:
     """A thousand calls of one that may not call leave no mark on a replica that nobody else calls now."""
-    (way,) = [way for way in pairs if (way.client.name, way.door.pod.name) == ("triton", "rag-canary-0")]
+    (way,) = [way for way in pairs if (way.client.name, way.door.pod.name) == ("triton", "rag-canary")]
     before = mesh.arrived("rag-canary")
     async with grpc.aio.insecure_channel(dial[way.name]) as channel:
         call: Any = channel.unary_unary(ASKED["rag"])
@@ -126,7 +126,7 @@ async def test_a_server_that_is_somebody_else(
 ) -> None:
     """A proxy that finds another's certificate where it looks for a service sends nothing, however good that is."""
     by_name = {(way.client.name, way.door.pod.name): way for way in pairs}
-    inference, rag = by_name["gateway", "inference-0"], by_name["gateway", "rag-0"]
+    inference, rag = by_name["gateway", "inference"], by_name["gateway", "rag"]
     mistaken = Way(inference.client, inference.door, rag.door.address)
     with stranger(rules, [mistaken, inference], tmp_path_factory.mktemp("mistaken")) as proxy:
         told = await answer_of(proxy.addresses[mistaken.name], inference.door)

@@ -12,7 +12,7 @@ from tools.stack import setup
 from tools.stack.mesh import as_pod, called
 from tools.stack.options import Options, check_together, read_options
 from tools.stack.part import Declaration, Part, Stack, StackError, load_declaration
-from tools.stack.replicas import EDGE, Replica, Replicas, part_name, replicas, stack_replicas
+from tools.stack.replicas import EDGE, Replica, Replicas, replica_name, replicas, stack_replicas
 from tools.stack.start import (
     start_envoy_part,
     start_issuer_part,
@@ -74,7 +74,7 @@ def stand_in(stack: Stack, replica_of: str) -> tuple[Stack, Part]:
     module, _, text = stack.declaration.partition("?")
     options = read_options(text)
     count = sum(replica.workload.name == replica_of for replica in stack_replicas(stack).all)
-    name = part_name(replica_of, count)
+    name = replica_name(replica_of, count)
     more = replace(options, scale={**options.scale, replica_of: count + 1})
     surged = replace(stack, declaration=f"{module}?{more.query()}", ports={**stack.ports, name: free_port()})
     (part,) = (part for part in load_declaration(surged.declaration).parts if part.name == name)

@@ -38,7 +38,8 @@ class Replica:
 
     @property
     def pod(self) -> str:
-        return f"{self.workload.name}-{self.number}"
+        """Its name in the mesh: that of the part, where the part is this replica alone."""
+        return replica_name(self.workload.name, self.number)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def replicas(registry: Registry, options: Options) -> Replicas:
             raise StackError(f"k8s/base: no part runs {workload.app!r}, the app of Deployment {workload.name}")
         else:
             count = _count(workload, options)
-            found += [Replica(part_name(workload.name, number), workload, number) for number in range(count)]
+            found += [Replica(replica_name(workload.name, number), workload, number) for number in range(count)]
     _check_zones(found, options.zones)
     zoned = [Replica(each.part, each.workload, each.number, options.zones.get(each.part, HOME_ZONE)) for each in found]
     return Replicas(registry, tuple(zoned))
@@ -111,8 +112,8 @@ def stack_replicas(stack: Stack) -> Replicas:
     return replicas(read_registry(), stack_options(stack))
 
 
-def part_name(deployment: str, number: int) -> str:
-    """The first replica's part has the plain name."""
+def replica_name(deployment: str, number: int) -> str:
+    """The first replica has the plain name, the next one is -2."""
     return deployment if number == 0 else f"{deployment}-{number + 1}"
 
 

@@ -107,9 +107,9 @@ def test_in_the_mesh_each_replica_dials_its_own_proxy(tmp_path: Path) -> None:
     pods = addresses(stack)
     told = {part: service_settings(part, stack) for part in ("gateway", "rag-2")}
     dialled = [told["gateway"][f"UPSTREAMS__{name}"].split(":") for name in ("RAG", "EMBEDDING", "INFERENCE")]
-    assert {host for host, _ in dialled} == {pods["gateway-0"]}
+    assert {host for host, _ in dialled} == {pods["gateway"]}
     assert len({port for _, port in dialled}) == 3
-    assert told["rag-2"]["EMBEDDING_ADDRESS"].split(":") == [pods["rag-1"], dialled[1][1]]
+    assert told["rag-2"]["EMBEDDING_ADDRESS"].split(":") == [pods["rag-2"], dialled[1][1]]
     assert told["rag-2"]["QDRANT_ADDRESS"] == stack.address("qdrant")
     assert told["rag-2"]["LISTEN"] == stack.address("rag-2")
     assert told["rag-2"]["DRAIN_S"] == "1"
@@ -149,8 +149,8 @@ def test_one_triton_is_two_pods(tmp_path: Path) -> None:
     """Both Deployments of it are the same process."""
     stack = stack_of(tmp_path)
     apps = {pod.name: pod.app for pod in stack_replicas(stack).pods(stack)}
-    assert apps["triton-0"] == apps["triton-gpu-0"] == stack.address("triton")
-    assert apps["edge-0"] == ""
+    assert apps["triton"] == apps["triton-gpu"] == stack.address("triton")
+    assert apps["edge"] == ""
 
 
 def test_a_stand_in_is_one_replica_more(tmp_path: Path) -> None:
@@ -159,5 +159,5 @@ def test_a_stand_in_is_one_replica_more(tmp_path: Path) -> None:
     surged, part = stand_in(stack, "inference")
     assert (part.name, part.replica_of) == ("inference-2", "inference")
     assert surged.ports["inference-2"] not in stack.ports.values()
-    assert addresses(surged).keys() - addresses(stack).keys() == {"inference-1"}
+    assert addresses(surged).keys() - addresses(stack).keys() == {"inference-2"}
     assert service_settings("inference-2", surged)["LISTEN"] == surged.address("inference-2")
