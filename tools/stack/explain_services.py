@@ -60,12 +60,15 @@ def _running(service: str, snapshot: Snapshot | None) -> PartSnapshot | None:
 
 
 def _environment_of(part: PartSnapshot) -> Mapping[str, str]:
-    """What a process was started with; this shell's where it cannot be looked into."""
+    """What a process was started with; this shell's where it cannot be looked into. While it is about to run its
+    program, and after its end, nothing is to be seen."""
     try:
-        entries = Path(f"/proc/{part.pid}/environ").read_bytes().split(b"\0")
+        seen = Path(f"/proc/{part.pid}/environ").read_bytes()
     except OSError:
+        seen = b""
+    if not seen:
         return os.environ
-    return dict(entry.decode(errors="replace").partition("=")[::2] for entry in entries if entry)
+    return dict(entry.decode(errors="replace").partition("=")[::2] for entry in seen.split(b"\0") if entry)
 
 
 def stack_keys(parts: tuple[Part, ...]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,6 +189,8 @@ def running() -> Iterator[Snapshot]:
         "WEFT_RAG_REDIS_URL": "redis://:hunter2@x",
     }
     with subprocess.Popen(["sleep", "600"], env=settings) as process:
+        while not Path(f"/proc/{process.pid}/environ").read_bytes():
+            time.sleep(0.001)  # it is about to run its program
         part = PartSnapshot("rag", "127.0.0.1:9", "ready", process.pid)
         yield Snapshot(os.getpid(), 0, "tools.stack.parts", "up", parts=(part,))
         process.kill()
@@ -204,6 +207,19 @@ def test_a_running_service_has_what_it_was_started_with(running: Snapshot, monke
         "LISTEN": Says(Level.WEFT_UP, "127.0.0.1:9", place),
         "REDIS_URL": Says(Level.WEFT_UP, SECRET, place),
     }
+
+
+def test_of_a_service_that_has_just_ended_this_shell_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is to be seen of the process any more; what it would be started with next is."""
+    monkeypatch.setenv("WEFT_RAG_MAX_DOCUMENTS", "5")
+    with subprocess.Popen(["true"], env={"WEFT_RAG_MAX_DOCUMENTS": "7"}) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        part = PartSnapshot("rag", "127.0.0.1:9", "ready", process.pid)
+        found = explain_service(
+            "WEFT_RAG_MAX_DOCUMENTS", Snapshot(os.getpid(), 0, "tools.stack.parts", "up", parts=(part,))
+        )
+    assert found is not None
+    assert (found.in_force.level, found.in_force.text) == (Level.ENVIRONMENT, "5")
 
 
 def test_a_port_comes_from_an_option_a_variable_or_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
