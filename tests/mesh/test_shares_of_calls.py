@@ -81,7 +81,7 @@ def arrived(mesh: RunningMesh) -> int:
 
 def delays(mesh: RunningMesh) -> int:
     """How many calls the gateways' proxies have delayed."""
-    return sum(mesh.stats(r"@gateway-\d\.fault\.delays_injected$").values())
+    return sum(mesh.stats(r"@gateway(-\d)?\.fault\.delays_injected$").values())
 
 
 async def test_written_faults(mesh: RunningMesh, caller: Caller) -> None:
