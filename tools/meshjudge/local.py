@@ -27,8 +27,8 @@ from tools.meshjudge.summary import Parts, parts_of
 from tools.meshjudge.world import EDGE_PORT
 
 NOWHERE = Path("/nonexistent/meshjudge")
-CERTIFICATES = NOWHERE / "certificates"
 """Nothing is read or written there: files are only named."""
+CERTIFICATES = NOWHERE / "certificates"
 PLAIN_EDGE = Edge(f"127.0.0.1:{EDGE_PORT}")
 HTTPS_EDGE = replace(PLAIN_EDGE, certificate=NOWHERE / "edge.pem", key=NOWHERE / "edge.key")
 

@@ -31,25 +31,29 @@ def service_keys(service: str) -> Mapping[str, Known]:
 
 
 def explain_service(key: str, snapshot: Snapshot | None) -> Explained | None:
-    """None for a key that is no setting of a service. Of a part that runs, what it was started with."""
+    """None for a key that is no setting of a service. Of a part that runs, what it was started with; of any other, and
+    where that cannot be seen, what it would be given next."""
     for service in SERVICES:
         known = service_keys(service).get(key)
         if known is not None:
-            return _explained(key, service, known, _running(service, snapshot))
+            part = _running(service, snapshot)
+            started_with = _environment_of(part) if part else {}
+            if part and started_with:
+                return _explained(key, service, known, started_with, f"{service}, pid {part.pid}")
+            return _explained(key, service, known, os.environ, "")
     return None
 
 
-def _explained(key: str, service: str, known: Known, part: PartSnapshot | None) -> Explained:
-    environment = os.environ if part is None else _environment_of(part)
+def _explained(key: str, service: str, known: Known, environment: Mapping[str, str], running: str) -> Explained:
+    """`running` is whose environment it is; "" for this shell's."""
     prefix = f"WEFT_{service.upper()}_"
     by_the_stack = key.removeprefix(prefix) in set_by_the_stack(service)
     said = environment.get(key)
     if said is not None and known.secret:
         said = SECRET
-    of = "this shell" if part is None else f"{service}, pid {part.pid}"
-    says = [] if by_the_stack and part is not None else [Says(Level.ENVIRONMENT, said, of)]
+    says = [] if by_the_stack and running else [Says(Level.ENVIRONMENT, said, running or "this shell")]
     if by_the_stack:
-        says.insert(0, Says(Level.WEFT_UP, _LATER if part is None else said, "" if part is None else of))
+        says.insert(0, Says(Level.WEFT_UP, said if running else _LATER, running))
     default = "none" if known.default == "" else known.default
     return Explained(key, known.description, (*says, Says(Level.BUILT_IN, default)), nothing="not set, but needed")
 
@@ -60,15 +64,13 @@ def _running(service: str, snapshot: Snapshot | None) -> PartSnapshot | None:
 
 
 def _environment_of(part: PartSnapshot) -> Mapping[str, str]:
-    """What a process was started with; this shell's where it cannot be looked into. While it is about to run its
-    program, and after its end, nothing is to be seen."""
+    """What a process was started with; nothing while it is about to run its program, after its end, and where it is
+    somebody else's."""
     try:
-        seen = Path(f"/proc/{part.pid}/environ").read_bytes()
+        entries = Path(f"/proc/{part.pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        seen = b""
-    if not seen:
-        return os.environ
-    return dict(entry.decode(errors="replace").partition("=")[::2] for entry in seen.split(b"\0") if entry)
+        return {}
+    return dict(entry.decode(errors="replace").partition("=")[::2] for entry in entries if entry)
 
 
 def stack_keys(parts: tuple[Part, ...]) -> Iterator[str]:

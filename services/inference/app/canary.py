@@ -20,7 +20,7 @@ class Canary:
     A model that is too busy to answer is no dead model: the last verdict stays. What it was asked is left to end by
     itself: Triton may crash, for everybody, where a call is cancelled while answers are due. But a question that was
     with the model when it died is never answered, while a new one is refused at once: so after ASK_ANEW_AFTER_S one is
-    asked beside it.
+    asked beside it, and each further one after twice as long.
     """
 
     def __init__(self, model: str, catalogue: ModelCatalogue, probe: ModelProbe, now_s: Callable[[], float]) -> None:
@@ -44,7 +44,8 @@ class Canary:
             raise self._problem
 
     async def _ask(self) -> ServiceError | None:
-        if not self._asking or self._now_s() >= self._begun_s + ASK_ANEW_AFTER_S:
+        anew_after_s = ASK_ANEW_AFTER_S * 2 ** len(self._asking) / 2
+        if not self._asking or self._now_s() >= self._begun_s + anew_after_s:
             self._asking.append(asyncio.create_task(self._answer()))
             self._begun_s = self._now_s()
         await asyncio.wait(self._asking, timeout=ANSWER_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)

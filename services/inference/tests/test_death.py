@@ -12,10 +12,21 @@ import psutil
 import pytest
 
 from libs.contracts.health_names import model_health
+from libs.errors.errors import UnavailableError
 from libs.parts.processes import RunningPart
 from libs.parts.triton import TritonRuntime, start_triton
+from libs.rpc.channel import channel
 from libs.testing.eventually import eventually
 from libs.testing.serving import Served, calling
+from services.inference.adapters.catalogue import TritonCatalogue
+from services.inference.adapters.control import TritonControl
+from services.inference.adapters.generator import TritonGenerator
+from services.inference.adapters.server import InferenceServer
+from services.inference.app.canary import ASK_ANEW_AFTER_S, Canary
+from services.inference.app.tests.fakes import Clock
+from services.inference.app.underway import Underway
+from services.inference.domain.generation import Continuation
+from services.inference.domain.models import Model
 from services.inference.tests.callers import (
     PREFIX,
     QUESTION,
@@ -124,6 +135,35 @@ async def test_streams_do_not_wait_for_a_dead_model(served: Served, mortal_trito
                 await waiting
             assert (told(caught.value).code, told(caught.value).reason) == ("UNAVAILABLE", "MODEL_UNAVAILABLE")
         await eventually(lambda: serves(served, model_health("generate")), within_s=20)
+
+
+class LongQuestions(TritonControl):
+    """Asks something that takes a while."""
+
+    async def ask(self, model: Model) -> None:
+        async for _ in self._generator.generate(model, Continuation(long_prompt("a question", 1200), 1)):
+            pass
+
+
+async def test_a_question_that_dies_with_the_model(mortal_triton: RunningPart) -> None:
+    """Triton never answers it, which says nothing; the next one finds the death."""
+    clock = Clock()
+    async with channel(mortal_triton.address) as to_triton:
+        server = InferenceServer(to_triton)
+        control = LongQuestions(server, TritonGenerator(server, Underway()))
+        canary = Canary("generate", TritonCatalogue(server, time.monotonic), control, clock)
+        before = await texts_embedded(mortal_triton)
+        asking = asyncio.ensure_future(canary())
+        await eventually(lambda: model_has_begun(mortal_triton, before), within_s=20)
+        kill(mortal_triton, "generate")
+        clock.now_s += ASK_ANEW_AFTER_S - 1
+        for asked in (asking, canary()):
+            with pytest.raises(UnavailableError, match="it has not answered yet"):
+                await asked
+        clock.now_s += 1
+        with pytest.raises(UnavailableError, match="its process died"):
+            await canary()
+        await control.reload("generate")
 
 
 async def test_words_do_not_kill(served: Served, mortal_triton: RunningPart) -> None:

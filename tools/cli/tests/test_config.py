@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,9 +187,10 @@ def running() -> Iterator[Snapshot]:
         "WEFT_RAG_MAX_DOCUMENTS": "7",
         "WEFT_RAG_REDIS_URL": "redis://:hunter2@x",
     }
-    with subprocess.Popen(["sleep", "600"], env=settings) as process:
-        while not Path(f"/proc/{process.pid}/environ").read_bytes():
-            time.sleep(0.001)  # it is about to run its program
+    with subprocess.Popen(["cat"], env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(b"?")
+        process.stdout.read(1)  # now it runs its program
         part = PartSnapshot("rag", "127.0.0.1:9", "ready", process.pid)
         yield Snapshot(os.getpid(), 0, "tools.stack.parts", "up", parts=(part,))
         process.kill()
@@ -210,16 +210,17 @@ def test_a_running_service_has_what_it_was_started_with(running: Snapshot, monke
 
 
 def test_of_a_service_that_has_just_ended_this_shell_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is to be seen of the process any more; what it would be started with next is."""
+    """Nothing is to be seen of the process any more; what it would be started with next is told as such."""
     monkeypatch.setenv("WEFT_RAG_MAX_DOCUMENTS", "5")
     with subprocess.Popen(["true"], env={"WEFT_RAG_MAX_DOCUMENTS": "7"}) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         part = PartSnapshot("rag", "127.0.0.1:9", "ready", process.pid)
-        found = explain_service(
-            "WEFT_RAG_MAX_DOCUMENTS", Snapshot(os.getpid(), 0, "tools.stack.parts", "up", parts=(part,))
-        )
+        ended = Snapshot(os.getpid(), 0, "tools.stack.parts", "up", parts=(part,))
+        for key in ("MAX_DOCUMENTS", "LISTEN"):
+            assert explain_service(f"WEFT_RAG_{key}", ended) == explain_service(f"WEFT_RAG_{key}", None)
+        found = explain_service("WEFT_RAG_MAX_DOCUMENTS", ended)
     assert found is not None
-    assert (found.in_force.level, found.in_force.text) == (Level.ENVIRONMENT, "5")
+    assert found.in_force == Says(Level.ENVIRONMENT, "5", "this shell")
 
 
 def test_a_port_comes_from_an_option_a_variable_or_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

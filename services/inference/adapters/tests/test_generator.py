@@ -17,11 +17,14 @@ from services.inference.domain.models import Model, ModelKind, model_unavailable
 MODEL = Model("m", kind=ModelKind.GENERATE)
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.05])
-async def test_a_stream_that_is_cut_before_it_began_ends(after_s: float) -> None:
-    """The model died in the moment in which it was asked: before anything of the call was sent."""
+@pytest.mark.parametrize("connects", [False, True])
+async def test_a_stream_that_is_cut_before_it_began_ends(connects: bool) -> None:
+    """The model died in the moment in which it was asked: before anything of the call was sent, or while it waited for
+    a connection."""
+    connecting = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connecting.set()
         await reader.read()
         writer.close()
 
@@ -31,7 +34,7 @@ async def test_a_stream_that_is_cut_before_it_began_ends(after_s: float) -> None
         async with channel(f"127.0.0.1:{port}") as to_silence:
             pieces = TritonGenerator(InferenceServer(to_silence), underway).generate(MODEL, Continuation("?", 1))
             waiting = asyncio.ensure_future(anext(pieces))
-            await asyncio.sleep(after_s)
+            await (connecting.wait() if connects else asyncio.sleep(0))
             underway.cut("m", model_unavailable("m", "its process died"))
             done, _ = await asyncio.wait([waiting], timeout=10)
             assert done, "it waits for ever"

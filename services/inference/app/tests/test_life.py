@@ -218,6 +218,22 @@ async def test_a_question_that_died_with_the_model_is_asked_anew(monkeypatch: py
     assert (probe.asked, probe.cancelled) == (3, 0)
 
 
+async def test_a_busy_model_is_asked_ever_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question beside those that are not answered waits twice as long as the one before it."""
+    monkeypatch.setattr(canary_module, "ANSWER_WITHIN_S", 0.001)
+    probe, clock = Probe(hangs=True), Clock()
+    canary = Canary("m", Catalogue([MODEL]), probe, clock)
+    asked_s = []
+    for at in range(32):
+        before = probe.asked
+        with pytest.raises(UnavailableError, match="not answered yet"):
+            await canary()
+        asked_s += [at * ASK_ANEW_AFTER_S] * (probe.asked - before)
+        clock.now_s += ASK_ANEW_AFTER_S
+    assert asked_s == [turn * ASK_ANEW_AFTER_S for turn in (0, 1, 3, 7, 15, 31)]
+    probe.hangs = False
+
+
 async def test_a_late_answer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model whose answers take longer than ASK_ANEW_AFTER_S serves, however often it was asked meanwhile."""
     monkeypatch.setattr(canary_module, "ANSWER_WITHIN_S", 0.01)
