@@ -7,7 +7,7 @@ import itertools
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,7 +128,8 @@ class Caller:
             response_deserializer=open_inference_pb2().ModelStreamInferResponse.FromString,
         )(**self._told)
         for _ in range(pieces):
-            await call.write(self._tensors())
+            with suppress(asyncio.InvalidStateError):  # It has ended: reading says how.
+                await call.write(self._tensors())
             answer = await call.read()
             assert answer is not grpc.aio.EOF, await call.code()
             assert not answer.error_message, answer.error_message
